@@ -1,0 +1,72 @@
+"""What the commands print: a trace as a table, or as JSON."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from rich.markup import escape
+from rich.table import Table
+
+from retrieval_lens.tracing import Trace
+
+
+def head_name(layer: int, head: int) -> str:
+    """`L18H6`."""
+    return f"L{layer}H{head}"
+
+
+def active_heads(trace: Trace, score: str) -> list[list[str]]:
+    """Names of the active heads of each step, highest score first."""
+    active, scores = trace.active(score), trace.scores[score]
+    steps = []
+    for t in range(trace.n_steps):
+        found = active[t].nonzero().tolist()
+        found.sort(key=lambda head: (-float(scores[t, head[0], head[1]]), head))
+        steps.append([head_name(*head) for head in found])
+    return steps
+
+
+def strongest_heads(traces: Sequence[Any], score: str, n: int) -> list[tuple[str, float]]:
+    """The `n` heads of largest mean score over all steps, ties by layer and head."""
+    import torch
+
+    mean = torch.cat([trace.scores[score] for trace in traces]).mean(0)
+    order = mean.flatten().sort(descending=True, stable=True).indices[:n].tolist()
+    n_heads = mean.shape[1]
+    return [
+        (head_name(i // n_heads, i % n_heads), float(mean[i // n_heads, i % n_heads]))
+        for i in order
+    ]
+
+
+def step_table(trace: Trace) -> Table:
+    """One line a step: the token, and by each score how many heads are active and which most."""
+    table = Table(title="Active heads at each decode step, strongest first", title_justify="left")
+    table.add_column("step", justify="right", min_width=4)
+    table.add_column("token", no_wrap=True, min_width=10)
+    by_score = {name: active_heads(trace, name) for name in trace.scores}
+    for name in by_score:
+        table.add_column(name, no_wrap=True, overflow="ellipsis", ratio=1)
+    for t, token in enumerate(trace.str_tokens):
+        cells = [f"{len(heads[t]):2d}  {' '.join(heads[t])}" for heads in by_score.values()]
+        table.add_row(str(t), escape(repr(token)[1:-1]), *cells)
+    return table
+
+
+def as_json(trace: Trace) -> dict[str, Any]:
+    """The trace as JSON: response, metrics, and the active heads of each step by each score."""
+    by_score = {name: active_heads(trace, name) for name in trace.scores}
+    steps = [
+        {"step": t, "token": token, "active": {name: by_score[name][t] for name in by_score}}
+        for t, token in enumerate(trace.str_tokens)
+    ]
+    return {
+        "text": trace.text,
+        "truncated": trace.truncated,
+        "metrics": trace.metrics,
+        "steps": steps,
+        "strongest": {
+            name: [{"head": h, "mean_score": s} for h, s in strongest_heads([trace], name, 10)]
+            for name in trace.scores
+        },
+        "provenance": dict(trace.provenance),
+    }

@@ -1,0 +1,62 @@
+"""Every error that the package raises on purpose.
+
+```
+RetrievalLensError
+├── InputError (also a ValueError)     what was passed in cannot be used
+│   ├── EvidenceError                  evidence missing, ambiguous, empty or cut off
+│   ├── ContextLengthError             prompt and response do not fit the model's context
+│   ├── ChatTemplateError              the tokenizer's chat template is missing or drops text
+│   └── UnknownNameError               a name that nothing is registered under
+├── ModelError                         the model cannot be loaded, or cannot be trusted
+│   ├── CheckpointError                weights missing, damaged, or not to be fetched
+│   └── UnsupportedModelError          loaded, but its attention cannot be read or edited
+├── NumericalError                     NaN or infinity where a number must be
+└── FileFormatError                    a file that is damaged or not ours
+```
+
+Each message says what was received, what was wanted, and what to do.
+"""
+
+
+class RetrievalLensError(Exception):
+    """Base of all errors of this package."""
+
+
+class InputError(RetrievalLensError, ValueError):
+    """An argument cannot be used as it is."""
+
+
+class EvidenceError(InputError):
+    """Evidence is missing from the prompt, found more than once, empty, or cut off."""
+
+
+class ContextLengthError(InputError):
+    """Prompt and response together exceed the model's context."""
+
+
+class ChatTemplateError(InputError):
+    """The tokenizer's chat template is missing, or its output does not hold the messages."""
+
+
+class UnknownNameError(InputError):
+    """No entry under this name; the message lists the known ones."""
+
+
+class ModelError(RetrievalLensError):
+    """A model cannot be loaded or must not be trusted."""
+
+
+class CheckpointError(ModelError):
+    """Weights are missing or damaged, or could not be fetched."""
+
+
+class UnsupportedModelError(ModelError):
+    """The model's attention cannot be read or edited through TransformerLens."""
+
+
+class NumericalError(RetrievalLensError):
+    """A NaN or an infinity where the method needs a number."""
+
+
+class FileFormatError(RetrievalLensError):
+    """A file is damaged, of a foreign format, or of an unknown version."""

@@ -1,0 +1,48 @@
+"""How right a response is: the paper's two measures and two that have no floor.
+
+| metric | range | meaning |
+|---|---|---|
+| `exact` | 0 or 1 | the whole answer stands in the response (the paper's accuracy) |
+| `answer_chars` | 0 to 1 | longest common subsequence with the answer, over its characters |
+| `rouge_l` | 0 to 1 | ROUGE-L F1 against the evidence (the needle sentence), without stemming |
+| `truncated` | 0 or 1 | the response ran into the token limit |
+
+A wholly wrong UUID in the right sentence still has ROUGE-L 4/9.
+"""
+
+from functools import cache
+
+from retrieval_lens.tasks.example import RetrievalExample
+
+
+class _Characters:
+    """Every character is a token: ROUGE-L recall is then the share of the answer's characters."""
+
+    def tokenize(self, text: str) -> list[str]:
+        return list(text)
+
+
+@cache
+def _scorers():
+    from rouge_score.rouge_scorer import RougeScorer
+
+    return RougeScorer(["rougeL"]), RougeScorer(["rougeL"], tokenizer=_Characters())
+
+
+def response_metrics(example: RetrievalExample, response: str, truncated: bool) -> dict[str, float]:
+    """The table above for one response; without an answer, `exact` and `answer_chars` are left out.
+
+    Args:
+        example: Holds the answer and the evidence.
+        response: The generated text, special tokens removed.
+        truncated: Whether generation ran into its limit.
+    """
+    by_word, by_character = _scorers()
+    metrics: dict[str, float] = {}
+    if example.answer:
+        metrics["exact"] = float(example.answer in response)
+        shared = by_character.score(example.answer, response)["rougeL"]
+        metrics["answer_chars"] = float(shared.recall)
+    metrics["rouge_l"] = float(by_word.score(example.evidence_text, response)["rougeL"].fmeasure)
+    metrics["truncated"] = float(truncated)
+    return metrics

@@ -1,0 +1,109 @@
+"""Greedy decoding that can be watched: prefill once, then step.
+
+1. All tokens of each prompt but the last are prefilled.
+2. Step 0 feeds the last prompt token, step t > 0 the token that step t - 1 predicted; its attention
+   rows are shown to the recorder, its prediction is the arg-max of the logits (the lowest id of
+   equals).
+3. A row ends with its first end-of-sequence token, which counts as a step, or at the limit.
+
+Two decoders do the work: `FastDecoder` on the plain twin, `HookedDecoder` on the bridge.
+"""
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from retrieval_lens.tracing.recorder import Observations, RowRecorder
+from retrieval_lens.types import Prompts
+
+
+@dataclass(frozen=True, eq=False)
+class StepOutput:
+    """What one step leaves behind, attention rows apart.
+
+    Attributes:
+        logits: `[row, vocab]` of the last position.
+        hidden: `{hook name: [row, d_model]}`.
+    """
+
+    logits: Float[Tensor, "row vocab"]
+    hidden: dict[str, Tensor]
+
+
+class Decoder(ABC):
+    """Runs a batch of prompts; a context manager that leaves no hook behind."""
+
+    @abstractmethod
+    def prefill(self, prompts: Prompts, n_new: int) -> None:
+        """Take in all but the last token of each prompt, with room for `n_new` steps."""
+
+    @abstractmethod
+    def step(self, tokens: Int[Tensor, " row"]) -> StepOutput:
+        """Feed one token a row."""
+
+    @abstractmethod
+    def keep(self, rows: list[int]) -> None:
+        """Go on with these rows alone."""
+
+    @abstractmethod
+    def first_key(self, n_keys: int) -> Int[Tensor, " row"]:
+        """Absolute position of the first of `n_keys` keys in the last step; below 0 in padding."""
+
+    @abstractmethod
+    def query_positions(self) -> Int[Tensor, " row"]:
+        """Absolute position of the token that was fed last."""
+
+
+@dataclass(frozen=True, eq=False)
+class FinishedStep:
+    """One finished step: which prompts took it, what it predicted, and what was observed.
+
+    Attributes:
+        rows: `[row]`, indices into the prompts.
+        predicted: `[row]`, the next token of each.
+        output: Logits and hidden states of each row.
+        observed: `{what: [row, layer, head, channel]}`.
+    """
+
+    rows: list[int]
+    predicted: list[int]
+    output: StepOutput
+    observed: Observations
+
+
+@torch.inference_mode()
+def greedy_decode(
+    decoder: Decoder,
+    recorder: RowRecorder,
+    prompts: Prompts,
+    max_new_tokens: int,
+    stop_ids: Sequence[int],
+) -> Iterator[FinishedStep]:
+    """Decode all prompts together and yield every step.
+
+    Args:
+        decoder: Fresh decoder that sends its rows to `recorder.listen`.
+        recorder: One evidence a prompt.
+        prompts: Token ids `[pos]` each.
+        max_new_tokens: Most steps of a row.
+        stop_ids: End-of-sequence ids.
+    """
+    recorder.first_key, recorder.query_positions = decoder.first_key, decoder.query_positions
+    decoder.prefill(prompts, max_new_tokens)
+    rows = list(range(len(prompts)))
+    tokens = [int(prompt[-1]) for prompt in prompts]
+    for _ in range(max_new_tokens):
+        output = decoder.step(torch.tensor(tokens))
+        tokens = output.logits.argmax(-1).tolist()
+        yield FinishedStep(rows, tokens, output, recorder.end_step())
+        going = [i for i, token in enumerate(tokens) if token not in stop_ids]
+        if not going:
+            return
+        if len(going) < len(rows):
+            decoder.keep(going)
+            recorder.keep(going)
+            rows, tokens = [rows[i] for i in going], [tokens[i] for i in going]

@@ -1,0 +1,146 @@
+"""The fast engine: plain transformers modules, rows scored inside the attention function."""
+
+from collections.abc import Sequence
+from contextlib import ExitStack
+from types import TracebackType
+from typing import Any
+
+import torch
+from jaxtyping import Int
+from torch import Tensor
+from transformers import DynamicCache
+
+from retrieval_lens.errors import InputError
+from retrieval_lens.models import hook_names
+from retrieval_lens.tracing.decoding import Decoder, StepOutput
+from retrieval_lens.tracing.fast_attention import RowListener, listening
+from retrieval_lens.tracing.kv_cache import BufferCache, uses_only_full_attention
+from retrieval_lens.tracing.twin import twin_of
+from retrieval_lens.types import Prompts
+
+
+class FastDecoder(Decoder):
+    """Decodes on the bridge's twin; several rows at once where every layer sees everything."""
+
+    def __init__(self, bridge: Any, listener: RowListener, hidden_at: Sequence[str]):
+        self.twin = twin_of(bridge)
+        self.listener = listener
+        self.modules = {name: _module_of(bridge, self.twin, name) for name in hidden_at}
+        self.hidden: dict[str, Tensor] = {}
+        self.stack = ExitStack()
+
+    def __enter__(self) -> "FastDecoder":
+        for name, (module, at_input) in self.modules.items():
+            if at_input:
+                handle = module.register_forward_pre_hook(self._keeper(name), with_kwargs=True)
+            else:
+                handle = module.register_forward_hook(self._keeper(name))
+            self.stack.callback(handle.remove)
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.stack.close()
+
+    def _keeper(self, name: str) -> Any:
+        def keep(module: Any, args: Any, extra: Any) -> None:
+            """`extra` is the output after a module, and its keyword arguments before it."""
+            value = extra
+            if isinstance(extra, dict):
+                value = args[0] if args else extra["hidden_states"]
+            value = value[0] if isinstance(value, tuple) else value
+            self.hidden[name] = value[:, -1].float()
+
+        return keep
+
+    @torch.inference_mode()
+    def prefill(self, prompts: Prompts, n_new: int) -> None:
+        """One prompt after the other, unpadded, each into its row of one buffer."""
+        config = self.twin.config
+        lengths = [len(prompt) - 1 for prompt in prompts]
+        self.cache: Any
+        if uses_only_full_attention(config):
+            n_layers = config.get_text_config(decoder=True).num_hidden_layers
+            self.cache = BufferCache(n_layers, lengths, n_new)
+        elif len(prompts) == 1:
+            self.cache = DynamicCache(config=config)
+        else:
+            raise InputError("models with sliding-window layers decode one prompt at a time")
+        self.n_cached = max(lengths)
+        self.padding = torch.tensor([self.n_cached - length for length in lengths])
+        for row, (prompt, length) in enumerate(zip(prompts, lengths, strict=True)):
+            if isinstance(self.cache, BufferCache):
+                self.cache.begin_row(row, length)
+            if length:
+                self._forward(prompt[:-1].unsqueeze(0))
+        if isinstance(self.cache, BufferCache):
+            self.cache.begin_decode()
+
+    @torch.inference_mode()
+    def step(self, tokens: Int[Tensor, " row"]) -> StepOutput:
+        """One token a row; rows shorter than the longest are masked at their front."""
+        self.n_cached += 1
+        extra: dict[str, Any] = {}
+        if bool(self.padding.any()):
+            slots = torch.arange(self.n_cached)
+            extra["attention_mask"] = (slots >= self.padding.unsqueeze(1)).long()
+            extra["position_ids"] = self.query_positions().unsqueeze(1)
+        with listening(self.listener):
+            logits = self._forward(tokens.unsqueeze(1), **extra).logits
+        hidden = {name: self.hidden[name] for name in self.modules}
+        return StepOutput(logits[:, -1].float(), hidden)
+
+    def _forward(self, token_ids: Tensor, **extra: Any) -> Any:
+        device = self.twin.get_input_embeddings().weight.device
+        extra = {name: value.to(device) for name, value in extra.items()}
+        return self.twin(
+            input_ids=token_ids.to(device),
+            past_key_values=self.cache,
+            use_cache=True,
+            logits_to_keep=1,
+            **extra,
+        )
+
+    def keep(self, rows: list[int]) -> None:
+        """Drop the finished rows from the buffer."""
+        index = torch.tensor(rows)
+        self.padding = self.padding[index]
+        self.cache.keep(index)
+
+    def first_key(self, n_keys: int) -> Int[Tensor, " row"]:
+        """The last `n_keys` slots, shifted by each row's padding."""
+        return self.n_cached - n_keys - self.padding
+
+    def query_positions(self) -> Int[Tensor, " row"]:
+        """The last slot, shifted by each row's padding."""
+        return self.n_cached - 1 - self.padding
+
+
+def _module_of(bridge: Any, twin: Any, name: str) -> tuple[Any, bool]:
+    """The twin's module behind a hook name, and whether the hook is at its input."""
+    mapping = bridge.adapter.component_mapping
+    if name in (hook_names.FINAL_NORM_IN, hook_names.FINAL_NORM_OUT):
+        return twin.get_submodule(mapping["ln_final"].name), name == hook_names.FINAL_NORM_IN
+    if reads_on_twin(name):
+        layer = hook_names.layer_of(name)
+        module = twin.get_submodule(f"{mapping['blocks'].name}.{layer}")
+        return module, name == hook_names.resid_pre(layer)
+    raise InputError(
+        f"the fast engine reads hidden states at {hook_names.FINAL_NORM_IN}, "
+        f"{hook_names.FINAL_NORM_OUT}, {hook_names.resid_pre(0)} and {hook_names.resid_post(0)} "
+        f"(any layer), not at {name!r}; use engine='hooks'"
+    )
+
+
+def reads_on_twin(name: str) -> bool:
+    """Whether the fast engine can read hidden states at this hook name."""
+    if name in (hook_names.FINAL_NORM_IN, hook_names.FINAL_NORM_OUT):
+        return True
+    if not name.startswith("blocks."):
+        return False
+    layer = hook_names.layer_of(name)
+    return name in (hook_names.resid_pre(layer), hook_names.resid_post(layer))

@@ -1,0 +1,127 @@
+"""The hook engine: the bridge itself, rows read at `hook_pattern`.
+
+Slower than the fast engine and the same numbers; it is what sees the user's own hooks. Where the
+user has none and the fast engine is proven, the prompt is prefilled on the plain twin, so that no
+n x n pattern is built; otherwise the prefill must go through the bridge, in one pass.
+"""
+
+from collections.abc import Sequence
+from contextlib import ExitStack
+from types import TracebackType
+from typing import Any
+
+import torch
+from jaxtyping import Int
+from torch import Tensor
+from transformers import DynamicCache
+
+from retrieval_lens.errors import InputError
+from retrieval_lens.models import (
+    attention_layers,
+    clear_kept_patterns,
+    hook_names,
+)
+from retrieval_lens.tracing.decoding import Decoder, StepOutput
+from retrieval_lens.tracing.fast_attention import RowListener
+from retrieval_lens.tracing.twin import twin_of
+from retrieval_lens.types import Prompts
+
+
+class HookedDecoder(Decoder):
+    """Decodes one prompt on the bridge, with hooks of ours on top of the user's."""
+
+    def __init__(
+        self,
+        bridge: Any,
+        listener: RowListener,
+        hidden_at: Sequence[str],
+        prefill_on_twin: bool = False,
+    ):
+        self.bridge, self.listener, self.hidden_at = bridge, listener, tuple(hidden_at)
+        self.prefill_on_twin = prefill_on_twin
+        self.hidden: dict[str, Tensor] = {}
+        self.stack = ExitStack()
+        self.decoding = False
+
+    def __enter__(self) -> "HookedDecoder":
+        hooks = [
+            (hook_names.pattern(i), self._on_pattern(i)) for i in attention_layers(self.bridge)
+        ]
+        hooks += [(name, self._keeper(name)) for name in self.hidden_at]
+        unknown = [name for name, _ in hooks if name not in self.bridge.hook_dict]
+        if unknown:
+            raise InputError(f"the model has no hook {unknown[0]!r}; see model.hook_dict")
+        self.stack.enter_context(self.bridge.hooks(fwd_hooks=hooks))
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.stack.close()
+
+    def _on_pattern(self, layer: int) -> Any:
+        def read(pattern: Tensor, hook: Any) -> None:
+            if self.decoding:
+                self.listener(layer, pattern[:, :, -1].float())
+
+        return read
+
+    def _keeper(self, name: str) -> Any:
+        def keep(value: Tensor, hook: Any) -> None:
+            self.hidden[name] = value[:, -1].float()
+
+        return keep
+
+    @torch.inference_mode()
+    def prefill(self, prompts: Prompts, n_new: int) -> None:
+        """The prompt but its last token, on the twin where that is allowed."""
+        if len(prompts) != 1:
+            raise InputError("the hook engine decodes one prompt at a time")
+        start = prompts[0][:-1].unsqueeze(0)
+        self.cache = DynamicCache(config=self.bridge.original_model.config)
+        self.n_cached = start.shape[1]
+        if self.n_cached == 0:
+            return
+        if self.prefill_on_twin:
+            twin = twin_of(self.bridge)
+            device = twin.get_input_embeddings().weight.device
+            twin(start.to(device), past_key_values=self.cache, use_cache=True, logits_to_keep=1)
+        else:
+            self._forward(start)
+            clear_kept_patterns(self.bridge)
+
+    @torch.inference_mode()
+    def step(self, tokens: Int[Tensor, " row"]) -> StepOutput:
+        """One token through the bridge."""
+        self.n_cached += 1
+        self.decoding = True
+        try:
+            logits = self._forward(tokens.unsqueeze(1))
+        finally:
+            self.decoding = False
+        hidden = {name: self.hidden[name] for name in self.hidden_at}
+        return StepOutput(logits[:, -1].float(), hidden)
+
+    def _forward(self, token_ids: Tensor) -> Tensor:
+        device = next(self.bridge.original_model.parameters()).device
+        return self.bridge(
+            token_ids.to(device),
+            past_key_values=self.cache,
+            return_type="logits",
+            logits_to_keep=1,
+        )
+
+    def keep(self, rows: list[int]) -> None:
+        """There is one row; it cannot be dropped while it goes on."""
+        raise InputError(f"the hook engine has one row; cannot keep {rows}")
+
+    def first_key(self, n_keys: int) -> Int[Tensor, " row"]:
+        """The last `n_keys` positions (a sliding window's keys are the newest ones)."""
+        return torch.tensor([self.n_cached - n_keys])
+
+    def query_positions(self) -> Int[Tensor, " row"]:
+        """The last position."""
+        return torch.tensor([self.n_cached - 1])

@@ -1,0 +1,96 @@
+"""Keys and values of a batch of prompts, written in place into one allocation.
+
+1. Every layer holds one buffer `[row, kv_head, slot, d_head]` with room for the longest prompt and
+   the whole response, so a decode step copies nothing but its own key and value.
+2. Prompts are prefilled one by one, without padding, each straight into its row of the buffer and
+   right-aligned, so that all rows end at the same slot; the slots before a row's prompt are masked.
+3. From then on all rows decode together, and a finished row can be dropped.
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from transformers.cache_utils import Cache, DynamicCache, DynamicLayer
+
+
+class BufferLayer(DynamicLayer):
+    """One layer's buffer; what is written is chosen by its owner, the `BufferCache`."""
+
+    def __init__(self, n_rows: int, n_slots: int):
+        super().__init__()
+        self.shape = (n_rows, n_slots)
+        self.rows = slice(0, n_rows)
+        self.first = 0
+        self.length = 0
+
+    def lazy_initialization(self, key_states: torch.Tensor, value_states: torch.Tensor) -> None:
+        """Allocate both buffers, zeroed so that masked slots stay finite."""
+        self.dtype, self.device = key_states.dtype, key_states.device
+        n_rows, n_slots = self.shape
+        self.keys, self.values = (
+            torch.zeros(n_rows, x.shape[1], n_slots, x.shape[3], dtype=x.dtype, device=x.device)
+            for x in (key_states, value_states)
+        )
+        self.is_initialized = True
+
+    def update(
+        self, key_states: torch.Tensor, value_states: torch.Tensor, *args: Any, **kwargs: Any
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """Write behind what is there and return everything up to it."""
+        if not self.is_initialized:
+            self.lazy_initialization(key_states, value_states)
+        assert self.keys is not None and self.values is not None
+        start = self.first + self.length
+        self.length += key_states.shape[-2]
+        end = self.first + self.length
+        self.keys[self.rows, :, start:end] = key_states
+        self.values[self.rows, :, start:end] = value_states
+        return self.keys[self.rows, :, self.first : end], self.values[
+            self.rows, :, self.first : end
+        ]
+
+    def get_seq_length(self) -> int:
+        """Slots in use in the rows at hand."""
+        return self.length
+
+    def keep(self, rows: torch.Tensor) -> None:
+        """Drop all rows but these."""
+        self.shape = (len(rows), self.shape[1])
+        self.rows = slice(0, len(rows))
+        if self.is_initialized:
+            assert self.keys is not None and self.values is not None
+            self.keys = self.keys.index_select(0, rows.to(self.keys.device))
+            self.values = self.values.index_select(0, rows.to(self.values.device))
+
+
+class BufferCache(Cache):
+    """A `transformers` cache over `BufferLayer`s; see the module's three steps."""
+
+    def __init__(self, n_layers: int, prompt_lengths: Sequence[int], n_new: int):
+        longest = max(prompt_lengths)
+        layers = [BufferLayer(len(prompt_lengths), longest + n_new) for _ in range(n_layers)]
+        super().__init__(layers=list(layers))
+        self.buffers = layers
+        self.longest = longest
+
+    def begin_row(self, row: int, length: int) -> None:
+        """Let the next forward pass prefill this row with a prompt of `length` tokens."""
+        for layer in self.buffers:
+            layer.rows, layer.first, layer.length = slice(row, row + 1), self.longest - length, 0
+
+    def begin_decode(self) -> None:
+        """All prompts are in: the next forward passes extend every row."""
+        for layer in self.buffers:
+            layer.rows, layer.first, layer.length = slice(0, layer.shape[0]), 0, self.longest
+
+    def keep(self, rows: torch.Tensor) -> None:
+        """Drop all rows but these."""
+        for layer in self.buffers:
+            layer.keep(rows)
+
+
+def uses_only_full_attention(config: Any) -> bool:
+    """Whether every layer sees the whole context, so that a `BufferCache` can hold it."""
+    cache = DynamicCache(config=config)
+    return all(type(layer) is DynamicLayer for layer in cache.layers)

@@ -1,0 +1,175 @@
+"""A trace: what every head did at every decode step of one response."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from retrieval_lens.errors import InputError, UnknownNameError
+from retrieval_lens.scores import DecodedSteps, StepScore
+from retrieval_lens.types import (
+    ActiveHeads,
+    EvidencePositions,
+    HiddenStates,
+    StepScores,
+    TokenIds,
+    TopPositions,
+    TopWeights,
+)
+
+MASSES = "masses("
+
+
+@dataclass(frozen=True, eq=False)
+class Trace:
+    """Scores of every head at every step, and what is needed to score, plot and cite them.
+
+    Attributes:
+        token_ids: `[pos]`, the prompt. Step t looks from position `len(token_ids) - 1 + t`.
+        prompt_str_tokens: The prompt's tokens as text.
+        evidence: `[evidence]`, positions of the evidence in the prompt.
+        tokens: `[step]`, the token predicted at each step, the end-of-sequence token included.
+        str_tokens: The same as text.
+        text: The response, special tokens removed.
+        truncated: Whether the response ran into `max_new_tokens`.
+        scores: `{name: [step, layer, head]}`.
+        chance: `{name: [step]}`, the score of a head that attends uniformly; NaN if meaningless.
+        thresholds: `{name: [step]}`; a head is active at a step where its score is above.
+        observed: `{what: [step, layer, head, channel]}`, what the scores kept of each row.
+        channels: `{what: names of the channels}`.
+        hiddens: `{hook name: [step, d_model]}` of the last input token, float32.
+        top_positions: `[step, layer, head, m]`, most attended positions, -1 where there is none.
+        top_weights: `[step, layer, head, m]`, their attention.
+        metrics: How right the response is; see `tasks.response_metrics`.
+        provenance: Model, example, scores, conventions and versions, JSON-able.
+    """
+
+    token_ids: TokenIds
+    prompt_str_tokens: tuple[str, ...]
+    evidence: EvidencePositions
+    tokens: Int[Tensor, " step"]
+    str_tokens: tuple[str, ...]
+    text: str
+    truncated: bool
+    scores: dict[str, StepScores]
+    chance: dict[str, Float[Tensor, " step"]]
+    thresholds: dict[str, Float[Tensor, " step"]]
+    observed: dict[str, Tensor]
+    channels: dict[str, tuple[str, ...]]
+    hiddens: dict[str, Tensor]
+    top_positions: TopPositions
+    top_weights: TopWeights
+    metrics: dict[str, float] = field(default_factory=dict)
+    provenance: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def n_steps(self) -> int:
+        """Decode steps in the trace."""
+        return len(self.tokens)
+
+    @property
+    def hidden(self) -> HiddenStates:
+        """`[step, d_model]` at the first hook name asked for; the final norm's output by default.
+
+        Raises:
+            InputError: The trace was made with `hidden_at=()`.
+        """
+        if not self.hiddens:
+            raise InputError("this trace holds no hidden states (hidden_at=() when it was made)")
+        return next(iter(self.hiddens.values()))
+
+    @property
+    def masses(self) -> dict[str, StepScores]:
+        """Attention mass `[step, layer, head]` on evidence, sink, local window and denominator.
+
+        Raises:
+            InputError: No reasoning score was traced.
+        """
+        for what, observed in self.observed.items():
+            if what.startswith(MASSES):
+                return dict(zip(self.channels[what], observed.unbind(-1), strict=True))
+        raise InputError("masses are kept by the reasoning score; trace with scores=[Reasoning()]")
+
+    @property
+    def steps(self) -> DecodedSteps:
+        """Tokens around the rows, as a score's second moment wants them."""
+        n_prompt = len(self.token_ids)
+        return DecodedSteps(
+            token_ids=torch.cat([self.token_ids, self.tokens]),
+            prompt_length=n_prompt,
+            query_positions=torch.arange(n_prompt - 1, n_prompt - 1 + self.n_steps),
+            predicted=self.tokens,
+            evidence=self.evidence,
+        )
+
+    def score(self, name: str) -> StepScores:
+        """`scores[name]`, with an error that lists the known names.
+
+        Raises:
+            UnknownNameError: No score of that name was traced.
+        """
+        if name not in self.scores:
+            known = ", ".join(sorted(self.scores))
+            raise UnknownNameError(f"no score {name!r} in this trace; it has: {known}")
+        return self.scores[name]
+
+    def active(self, name: str = "copy_paste") -> ActiveHeads:
+        """`[step, layer, head]`, the heads that are dynamic at each step by this score.
+
+        Raises:
+            UnknownNameError: No score of that name was traced.
+        """
+        return self.score(name) > self.thresholds[name].view(-1, 1, 1)
+
+    def lift(self, name: str = "reasoning") -> StepScores:
+        """`[step, layer, head]`, score over chance level.
+
+        Raises:
+            UnknownNameError: No score of that name was traced.
+        """
+        return self.score(name) / self.chance[name].view(-1, 1, 1)
+
+    def rescore(self, score: StepScore) -> StepScores:
+        """`[step, layer, head]` of another score that observes what was traced.
+
+        `CopyPaste(match="position")` and `Reasoning` with another `min_mass` need no new run.
+
+        Raises:
+            InputError: The trace did not observe what `score` needs.
+
+        Example:
+            ```python
+            trace.rescore(rl.CopyPaste(match="position"))
+            ```
+        """
+        if score.observes not in self.observed:
+            raise InputError(
+                f"{score.name!r} needs {score.observes!r}, but this trace observed "
+                f"{', '.join(map(repr, self.observed))}; trace again with it among scores="
+            )
+        return score.finish(self.observed[score.observes], self.steps)
+
+    def save(self, path: str | Path) -> Path:
+        """Write the trace to one safetensors file, atomically, and return its path.
+
+        Raises:
+            OSError: The file cannot be written (a full disk, say); an older file stays as it was.
+        """
+        from retrieval_lens.tracing.trace_file import save_trace
+
+        return save_trace(self, Path(path))
+
+    @classmethod
+    def load(cls, path: str | Path) -> "Trace":
+        """Read a trace written by `save`.
+
+        Raises:
+            FileFormatError: The file is damaged, of a foreign format, or of a newer version.
+        """
+        from retrieval_lens.tracing.trace_file import load_trace
+
+        return load_trace(Path(path))

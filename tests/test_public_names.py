@@ -1,0 +1,33 @@
+"""What `import retrieval_lens as rl` offers, and how little it costs."""
+
+import subprocess
+import sys
+
+import pytest
+
+import retrieval_lens as rl
+
+NAMES = {
+    "AttentionRows", "CopyPaste", "DecodedSteps", "Reasoning", "RetrievalExample",
+    "RetrievalTracer", "StepScore", "Trace", "errors", "load_model", "model_info", "models",
+    "needle_example", "scores", "tasks", "tracing", "types", "viz",
+}  # fmt: skip
+
+
+def test_public_names():
+    assert set(rl.__all__) == NAMES
+    assert {name for name in dir(rl) if not name.startswith("_")} == NAMES
+    for name in NAMES:
+        assert getattr(rl, name) is not None
+    with pytest.raises(AttributeError, match="no attribute 'needle_exmaple'"):
+        _ = rl.needle_exmaple
+
+
+def test_importing_loads_nothing_heavy():
+    code = (
+        "import sys, retrieval_lens, retrieval_lens.viz, retrieval_lens.models\n"
+        "heavy = {'torch', 'transformers', 'transformer_lens', 'plotly.graph_objects'}\n"
+        "sys.exit(str(heavy & set(sys.modules)) if 'torch' in sys.modules else 0)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
