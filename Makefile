@@ -21,7 +21,6 @@ demo: install
 test: install
 	$(PY) -c "import retrieval_lens.models as m; m.checkpoint_folder('smollm2-135m')"
 	$(TEST)
-	OMP_NUM_THREADS=2 $(PY) -m pytest --nbmake --nbmake-timeout=120 -p no:doctest tutorials
 
 check: install
 	$(VENV)/bin/ruff check .

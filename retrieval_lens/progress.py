@@ -1,8 +1,8 @@
 """A progress bar on stderr that shows itself only when the work takes more than two seconds."""
 
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from threading import Lock, Timer
 from typing import Any, Protocol, runtime_checkable
 
 DELAY_SECONDS = 2.0
@@ -31,34 +31,59 @@ def progress_bar(description: str, total: int, enabled: bool = True) -> Iterator
         ...     for _ in range(3):
         ...         advance()
     """
-    start, done, shown = time.monotonic(), 0, None
-
-    def advance(n: int = 1) -> None:
-        nonlocal done, shown
-        done += n
-        if enabled and shown is None and time.monotonic() - start > DELAY_SECONDS:
-            shown = _start(description, total)
-        if shown is not None:
-            shown[0].update(shown[1], completed=done)
-
+    bar = _LateBar(description, total)
+    timer = Timer(DELAY_SECONDS, bar.show)
+    timer.daemon = True
+    if enabled:
+        timer.start()
     try:
-        yield advance
+        yield bar.advance
     finally:
-        if shown is not None:
-            shown[0].stop()
+        timer.cancel()
+        bar.stop()
 
 
-def _start(description: str, total: int) -> tuple[Any, Any]:
+class _LateBar:
+    """Counts from the start, shows itself when told to, never after it was stopped."""
+
+    def __init__(self, description: str, total: int):
+        self.description, self.total, self.done = description, total, 0
+        self.lock, self.stopped = Lock(), False
+        self.bar: Any = None
+
+    def show(self) -> None:
+        with self.lock:
+            if not self.stopped:
+                self.bar = _open_bar()
+                self.task = self.bar.add_task(self.description, total=self.total)
+                self.bar.update(self.task, completed=self.done)
+
+    def advance(self, n: int = 1) -> None:
+        with self.lock:
+            self.done += n
+            if self.bar is not None:
+                self.bar.update(self.task, completed=self.done)
+
+    def stop(self) -> None:
+        with self.lock:
+            self.stopped = True
+            if self.bar is not None:
+                self.bar.stop()
+
+
+def _open_bar() -> Any:
     from rich.console import Console
     from rich.progress import (
         BarColumn,
         MofNCompleteColumn,
         Progress,
         TextColumn,
+        TimeElapsedColumn,
         TimeRemainingColumn,
     )
 
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn())
-    bar = Progress(*columns, TimeRemainingColumn(), console=Console(stderr=True), transient=True)
+    times = (TimeElapsedColumn(), TimeRemainingColumn())
+    bar = Progress(*columns, *times, console=Console(stderr=True), transient=True)
     bar.start()
-    return bar, bar.add_task(description, total=total)
+    return bar

@@ -1,35 +1,64 @@
+import time
+
 import pytest
 
 from retrieval_lens import progress
 
 
-def test_quick_work_shows_nothing(capsys):
+class Bar:
+    def __init__(self):
+        self.seen = []
+
+    def add_task(self, description, total):
+        self.seen.append((description, total))
+        return 0
+
+    def update(self, task, completed):
+        self.seen.append(completed)
+
+    def stop(self):
+        self.seen.append("stopped")
+
+
+@pytest.fixture
+def bar(monkeypatch):
+    fake = Bar()
+    monkeypatch.setattr(progress, "_open_bar", lambda: fake)
+    return fake
+
+
+def test_quick_work_shows_nothing(bar):
     with progress.progress_bar("quick", 3) as advance:
         advance(3)
-    assert capsys.readouterr().err == ""
+    assert bar.seen == []
 
 
-def test_slow_work_is_shown_and_the_bar_is_gone_after_an_exception(monkeypatch):
-    started = []
-
-    class Bar:
-        def update(self, task, completed):
-            started.append(completed)
-
-        def stop(self):
-            started.append("stopped")
-
-    monkeypatch.setattr(progress, "DELAY_SECONDS", -1)
-    monkeypatch.setattr(progress, "_start", lambda description, total: (Bar(), 0))
+def test_slow_work_is_shown_even_before_its_first_piece_is_done(bar, monkeypatch):
+    monkeypatch.setattr(progress, "DELAY_SECONDS", 0.01)
     with pytest.raises(RuntimeError), progress.progress_bar("slow", 3) as advance:
+        time.sleep(0.5)
+        assert bar.seen == [("slow", 3), 0]
         advance()
         advance(2)
         raise RuntimeError
-    assert started == [1, 3, "stopped"]
+    assert bar.seen == [("slow", 3), 0, 1, 3, "stopped"]
 
 
-def test_it_can_be_switched_off(monkeypatch):
-    monkeypatch.setattr(progress, "DELAY_SECONDS", -1)
-    monkeypatch.setattr(progress, "_start", lambda *args: pytest.fail("shown"))
+def test_it_can_be_switched_off(bar, monkeypatch):
+    monkeypatch.setattr(progress, "DELAY_SECONDS", 0.0)
     with progress.progress_bar("quiet", 1, enabled=False) as advance:
+        time.sleep(0.1)
         advance()
+    assert bar.seen == []
+
+
+def test_the_real_bar_writes_to_stderr_and_leaves_nothing_running(capsys, monkeypatch):
+    import threading
+
+    monkeypatch.setattr(progress, "DELAY_SECONDS", 0.0)
+    before = threading.active_count()
+    with progress.progress_bar("counting", 2) as advance:
+        time.sleep(0.3)
+        advance(2)
+    assert "counting" in capsys.readouterr().err
+    assert threading.active_count() <= before

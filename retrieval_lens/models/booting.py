@@ -37,7 +37,7 @@ def boot_folder(
         progress: Show the bar of the weights.
         options: device, dtype, device_map, trust_remote_code, as TransformerLens takes them.
 
-    Errors:
+    Raises:
         CheckpointError: A file is missing or damaged.
         UnsupportedModelError: TransformerLens or transformers do not know the architecture.
     """
@@ -65,7 +65,7 @@ def boot_module(
         tokenizer: Its tokenizer, or None.
         device: Where to move it, or None to leave it where it is.
 
-    Errors:
+    Raises:
         InputError: Spread over several devices, and a device asked for.
         UnsupportedModelError: TransformerLens does not know the architecture.
     """
@@ -95,7 +95,7 @@ def boot_module(
 def require_plain_model(hf_model: Any) -> None:
     """Refuse what is no transformers model, or one that a bridge has been put around before.
 
-    Errors:
+    Raises:
         InputError: It is not what `boot_module` can wrap.
     """
     from transformer_lens.model_bridge.generalized_components.base import GeneralizedComponent

@@ -35,7 +35,7 @@ def checkpoint_folder(
         cache_dir: Where it is kept; see `cache_folder` for the default.
         progress: Say on standard error what is going on.
 
-    Errors:
+    Raises:
         UnknownNameError: No checkpoint has this name.
         CheckpointError: It could not be fetched, is damaged, or does not fit on the disk.
     """

@@ -35,7 +35,7 @@ def prove_attention(bridge: "TransformerBridge") -> None:
     Args:
         bridge: The model; its weights stay as they are.
 
-    Errors:
+    Raises:
         UnsupportedModelError: With the layer, the figure, and what to do.
     """
     import torch

@@ -26,7 +26,7 @@ def convert_gguf(gguf: Path, folder: Path, label: str) -> None:
         folder: Is made; nothing but the result is written into it.
         label: The name that the configuration carries.
 
-    Errors:
+    Raises:
         CheckpointError: The file cannot be read.
         OSError: The disk is full.
     """

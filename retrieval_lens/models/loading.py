@@ -61,7 +61,7 @@ def load_model(
         check: Prove that attention can be read and edited; a few short forward passes.
         progress: Say on standard error what takes long.
 
-    Errors:
+    Raises:
         InputError: Arguments that are unknown or exclude one another.
         UnknownNameError: Nothing has this name; the known ones are listed.
         CheckpointError: Weights missing, damaged, pickled, or not to be fetched.

@@ -47,7 +47,7 @@ _REGISTRY: dict[str, NamedCheckpoint] = {}
 def register_checkpoint(checkpoint: NamedCheckpoint) -> None:
     """Make a checkpoint known under its name.
 
-    Errors:
+    Raises:
         InputError: The name is taken.
     """
     if checkpoint.name in _REGISTRY:
@@ -67,7 +67,7 @@ def checkpoint_names() -> list[str]:
 def named_checkpoint(name: str) -> NamedCheckpoint:
     """The checkpoint of this name.
 
-    Errors:
+    Raises:
         UnknownNameError: There is none.
     """
     if name not in _REGISTRY:

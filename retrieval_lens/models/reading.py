@@ -11,7 +11,7 @@ from retrieval_lens.errors import CheckpointError, UnsupportedModelError
 def read_architecture(folder: Path, trust_remote_code: bool) -> str:
     """The architecture that a folder's configuration names.
 
-    Errors:
+    Raises:
         CheckpointError: The configuration cannot be read.
         UnsupportedModelError: transformers or TransformerLens do not know it, or it needs code of
             its own that was not allowed to run.
@@ -44,7 +44,7 @@ def read_architecture(folder: Path, trust_remote_code: bool) -> str:
 def require_adapter(architecture: str) -> None:
     """Refuse an architecture that TransformerLens has no adapter for.
 
-    Errors:
+    Raises:
         UnsupportedModelError: It has none.
     """
     from transformer_lens.factories.architecture_adapter_factory import SUPPORTED_ARCHITECTURES

@@ -28,7 +28,7 @@ def hub_folder(name: str, revision: str | None = None) -> Path:
         name: A Hub id such as `org/name` or `gpt2`.
         revision: Branch, tag or commit.
 
-    Errors:
+    Raises:
         UnknownNameError: Neither a named checkpoint, nor a folder, nor a Hub id that was found.
         CheckpointError: Not in the cache and the hub cannot be reached, or it refuses.
     """
@@ -61,7 +61,7 @@ def hub_folder(name: str, revision: str | None = None) -> Path:
 def check_folder(folder: Path) -> None:
     """Refuse a folder that cannot be loaded safely and whole.
 
-    Errors:
+    Raises:
         CheckpointError: No configuration, no safetensors weights, or a damaged file; the message
             names it.
     """
@@ -76,7 +76,7 @@ def check_folder(folder: Path) -> None:
 def check_tokenizer(folder: Path) -> None:
     """Refuse a folder without a tokenizer, for which transformers makes up an empty one.
 
-    Errors:
+    Raises:
         CheckpointError: No vocabulary is there.
     """
     if not any(path for pattern in _VOCABULARIES for path in folder.glob(pattern)):

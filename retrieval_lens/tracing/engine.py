@@ -23,7 +23,7 @@ from retrieval_lens.tracing.twin import weights_version
 
 TOLERANCE = {torch.float32: 1e-4, torch.float64: 1e-4}
 HALF_TOLERANCE = 5e-2
-_PROOFS: "WeakKeyDictionary[nn.Module, tuple[tuple[int, ...], str | None]]" = WeakKeyDictionary()
+_PROOFS: "WeakKeyDictionary[nn.Module, tuple[tuple[float, ...], str | None]]" = WeakKeyDictionary()
 
 
 def open_decoder(

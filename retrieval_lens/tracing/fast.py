@@ -18,6 +18,9 @@ from retrieval_lens.tracing.kv_cache import BufferCache, uses_only_full_attentio
 from retrieval_lens.tracing.twin import twin_of
 from retrieval_lens.types import Prompts
 
+MIN_SHARED = 32  # tokens
+MASK_LIMIT = 2**24  # entries of one mask
+
 
 class FastDecoder(Decoder):
     """Decodes on the bridge's twin; several rows at once where every layer sees everything."""
@@ -59,7 +62,10 @@ class FastDecoder(Decoder):
 
     @torch.inference_mode()
     def prefill(self, prompts: Prompts, n_new: int) -> None:
-        """One prompt after the other, unpadded, each into its row of one buffer."""
+        """One prompt after the other, unpadded, each into its row of one buffer.
+
+        A start that an earlier prompt has as well is not computed again.
+        """
         config = self.twin.config
         lengths = [len(prompt) - 1 for prompt in prompts]
         self.cache: Any
@@ -72,11 +78,14 @@ class FastDecoder(Decoder):
             raise InputError("models with sliding-window layers decode one prompt at a time")
         self.n_cached = max(lengths)
         self.padding = torch.tensor([self.n_cached - length for length in lengths])
-        for row, (prompt, length) in enumerate(zip(prompts, lengths, strict=True)):
+        starts = [prompt[:-1] for prompt in prompts]
+        for row, start in enumerate(starts):
+            shared = 0
             if isinstance(self.cache, BufferCache):
-                self.cache.begin_row(row, length)
-            if length:
-                self._forward(prompt[:-1].unsqueeze(0))
+                like, shared = longest_shared_start(starts[:row], start)
+                self.cache.begin_row(row, like, shared)
+            if len(start) > shared:
+                self._forward(start[shared:].unsqueeze(0))
         if isinstance(self.cache, BufferCache):
             self.cache.begin_decode()
 
@@ -118,6 +127,28 @@ class FastDecoder(Decoder):
     def query_positions(self) -> Int[Tensor, " row"]:
         """The last slot, shifted by each row's padding."""
         return self.n_cached - 1 - self.padding
+
+
+def longest_shared_start(earlier: Prompts, start: Int[Tensor, " _"]) -> tuple[int, int]:
+    """Which of the earlier prompts begins like `start` for longest, and for how many tokens.
+
+    Short starts are not worth it; and going on from a cache needs a mask of queries x keys, which
+    must stay small beside what is computed: both give 0.
+
+    Example:
+        >>> a, b = torch.arange(100), torch.cat([torch.arange(60), torch.zeros(9).long()])
+        >>> longest_shared_start([b, a], torch.arange(80)), longest_shared_start([a], b[:10])
+        ((1, 80), (0, 0))
+    """
+    best = (0, 0)
+    for row, other in enumerate(earlier):
+        n = min(len(other), len(start))
+        differ = (other[:n] != start[:n]).nonzero()
+        shared = int(differ[0]) if len(differ) else n
+        if shared > best[1]:
+            best = (row, shared)
+    small = (len(start) - best[1]) * len(start) <= MASK_LIMIT
+    return best if best[1] >= MIN_SHARED and small else (0, 0)
 
 
 def _module_of(bridge: Any, twin: Any, name: str) -> tuple[Any, bool]:

@@ -4,7 +4,8 @@
    the whole response, so a decode step copies nothing but its own key and value.
 2. Prompts are prefilled one by one, without padding, each straight into its row of the buffer and
    right-aligned, so that all rows end at the same slot; the slots before a row's prompt are masked.
-3. From then on all rows decode together, and a finished row can be dropped.
+3. What a prompt has in common with the start of an earlier one is copied, not computed again.
+4. From then on all rows decode together, and a finished row can be dropped.
 """
 
 from collections.abc import Sequence
@@ -25,11 +26,11 @@ class BufferLayer(DynamicLayer):
         self.length = 0
 
     def lazy_initialization(self, key_states: torch.Tensor, value_states: torch.Tensor) -> None:
-        """Allocate both buffers, zeroed so that masked slots stay finite."""
+        """Allocate both buffers, uninitialised: every slot is written before it is read."""
         self.dtype, self.device = key_states.dtype, key_states.device
         n_rows, n_slots = self.shape
         self.keys, self.values = (
-            torch.zeros(n_rows, x.shape[1], n_slots, x.shape[3], dtype=x.dtype, device=x.device)
+            torch.empty(n_rows, x.shape[1], n_slots, x.shape[3], dtype=x.dtype, device=x.device)
             for x in (key_states, value_states)
         )
         self.is_initialized = True
@@ -54,6 +55,13 @@ class BufferLayer(DynamicLayer):
         """Slots in use in the rows at hand."""
         return self.length
 
+    def pad(self, row: int, n_slots: int) -> None:
+        """Zero the slots before a row's prompt: masked, but 0 times NaN would be NaN."""
+        if self.is_initialized and n_slots:
+            assert self.keys is not None and self.values is not None
+            self.keys[row, :, :n_slots] = 0
+            self.values[row, :, :n_slots] = 0
+
     def keep(self, rows: torch.Tensor) -> None:
         """Drop all rows but these."""
         self.shape = (len(rows), self.shape[1])
@@ -72,17 +80,30 @@ class BufferCache(Cache):
         layers = [BufferLayer(len(prompt_lengths), longest + n_new) for _ in range(n_layers)]
         super().__init__(layers=list(layers))
         self.buffers = layers
-        self.longest = longest
+        self.lengths, self.longest = list(prompt_lengths), longest
 
-    def begin_row(self, row: int, length: int) -> None:
-        """Let the next forward pass prefill this row with a prompt of `length` tokens."""
+    def begin_row(self, row: int, like: int = 0, shared: int = 0) -> None:
+        """Let the next forward pass prefill this row behind its first `shared` tokens.
+
+        Args:
+            row: The row.
+            like: A row that is prefilled and begins with the same `shared` tokens.
+            shared: How many.
+        """
+        first, other = self.longest - self.lengths[row], self.longest - self.lengths[like]
         for layer in self.buffers:
-            layer.rows, layer.first, layer.length = slice(row, row + 1), self.longest - length, 0
+            layer.rows, layer.first, layer.length = slice(row, row + 1), first, shared
+            if shared:
+                assert layer.keys is not None and layer.values is not None
+                for buffer in (layer.keys, layer.values):
+                    buffer[row, :, first : first + shared] = buffer[like, :, other : other + shared]
 
     def begin_decode(self) -> None:
         """All prompts are in: the next forward passes extend every row."""
         for layer in self.buffers:
             layer.rows, layer.first, layer.length = slice(0, layer.shape[0]), 0, self.longest
+            for row, length in enumerate(self.lengths):
+                layer.pad(row, self.longest - length)
 
     def keep(self, rows: torch.Tensor) -> None:
         """Drop all rows but these."""

@@ -75,6 +75,7 @@ class RetrievalTracer:
         max_new_tokens: int = 64,
         engine: Engine = "auto",
         *,
+        hidden_at: Sequence[str] | None = None,
         progress: bool = True,
     ) -> Trace:
         """Trace one example.
@@ -84,6 +85,7 @@ class RetrievalTracer:
             max_new_tokens: Most decode steps; a response that needs more is marked `truncated`.
             engine: `"fast"` runs the plain modules, `"hooks"` the bridge; `"auto"` takes the fast
                 one where it is proven equal on this model and no hook of yours is on the bridge.
+            hidden_at: Hook names whose state is kept; by default those of the tracer.
             progress: Show a progress bar when it takes more than two seconds.
 
         Raises:
@@ -91,9 +93,10 @@ class RetrievalTracer:
             NumericalError: NaN in the attention.
             InputError: `engine="fast"` where it cannot be used, with the reason.
         """
-        total = max_new_tokens
-        with progress_bar("decoding", total, progress) as advance:
-            return self._trace([example], max_new_tokens, engine, advance)[0]
+        names = self.hidden_at if hidden_at is None else tuple(hidden_at)
+        what = f"tracing {len(example.token_ids)} prompt tokens"
+        with progress_bar(what, max_new_tokens, progress) as advance:
+            return self._trace([example], max_new_tokens, engine, names, advance)[0]
 
     def trace_many(
         self,
@@ -102,6 +105,7 @@ class RetrievalTracer:
         max_new_tokens: int = 64,
         engine: Engine = "auto",
         *,
+        hidden_at: Sequence[str] | None = None,
         progress: bool = True,
     ) -> list[Trace]:
         """Trace several examples, `batch_size` at a time, in the order given.
@@ -117,19 +121,20 @@ class RetrievalTracer:
         for example in examples:
             check_context(self.model, example, max_new_tokens)
         order = sorted(range(len(examples)), key=lambda i: len(examples[i].token_ids))
-        size = batch_size if self._can_batch(engine) else 1
+        names = self.hidden_at if hidden_at is None else tuple(hidden_at)
+        size = batch_size if self._can_batch(engine, names) else 1
         traces: dict[int, Trace] = {}
         with progress_bar("tracing", len(examples), progress) as advance:
             for start in range(0, len(order), size):
                 part = order[start : start + size]
-                batch = self._trace([examples[i] for i in part], max_new_tokens, engine, None)
+                batch = self._trace([examples[i] for i in part], max_new_tokens, engine, names)
                 traces |= dict(zip(part, batch, strict=True))
                 advance(len(part))
         return [traces[i] for i in range(len(examples))]
 
-    def _can_batch(self, engine: Engine) -> bool:
+    def _can_batch(self, engine: Engine, hidden_at: Sequence[str]) -> bool:
         config = self.model.original_model.config
-        chosen, _ = choose_engine(self.model, engine, self.hidden_at)
+        chosen, _ = choose_engine(self.model, engine, hidden_at)
         return chosen == "fast" and uses_only_full_attention(config) and not is_longrope(self.model)
 
     def _trace(
@@ -137,16 +142,17 @@ class RetrievalTracer:
         examples: Sequence[RetrievalExample],
         max_new_tokens: int,
         engine: Engine,
-        advance: Advance | None,
+        hidden_at: Sequence[str],
+        advance: Advance | None = None,
     ) -> list[Trace]:
         for example in examples:
             check_context(self.model, example, max_new_tokens)
-        chosen, why = choose_engine(self.model, engine, self.hidden_at)
+        chosen, why = choose_engine(self.model, engine, hidden_at)
         layers, stop_ids = attention_layers(self.model), eos_token_ids(self.model)
         recorder = RowRecorder(self.scores, layers, [e.evidence for e in examples], self.n_top)
         logs = [StepLog() for _ in examples]
         prompts = [example.token_ids for example in examples]
-        with open_decoder(self.model, chosen, recorder.listen, self.hidden_at) as decoder:
+        with open_decoder(self.model, chosen, recorder.listen, hidden_at) as decoder:
             for step in greedy_decode(decoder, recorder, prompts, max_new_tokens, stop_ids):
                 for row, index in enumerate(step.rows):
                     logs[index].add(step, row)

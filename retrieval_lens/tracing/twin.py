@@ -29,15 +29,19 @@ def twin_of(bridge: Any) -> Any:
     return known[1]
 
 
-def weights_version(bridge: Any) -> tuple[int, ...]:
-    """Changes when any parameter or buffer is replaced, moved or edited in place."""
-    tensors = [*bridge.parameters(), *_tensors(bridge.original_model)]
-    return tuple(x for t in tensors for x in (id(t), t.data_ptr(), version(t)))
+def weights_version(bridge: Any) -> tuple[float, ...]:
+    """Changes when any parameter or buffer is replaced, moved or edited in place.
 
-
-def version(tensor: Any) -> int:
-    """Count of in-place edits; 0 for tensors made in inference mode, which do not count."""
-    return 0 if tensor.is_inference() else tensor._version
+    Where the bridge holds a copy (query, key and value split out of a joint matrix), the twin does
+    not share it, and an edit through `.data` leaves no other sign: its values count too.
+    """
+    shared = {tensor.data_ptr() for tensor in _tensors(twin_of(bridge))}
+    every = _tensors(bridge.original_model)
+    copies = [t for t in every if t.data_ptr() not in shared]
+    places = [x for t in every for x in (id(t), t.data_ptr())]
+    edits = [0 if t.is_inference() else t._version for t in every]
+    values = [x for p in copies for x in (p.detach().sum(), p.detach().norm())]
+    return tuple(float(x) for x in (*places, *edits, *values))
 
 
 def _tensors(model: nn.Module) -> list[Any]:

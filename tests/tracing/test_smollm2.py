@@ -97,6 +97,35 @@ def test_a_batch_gives_the_sets_of_single_runs(smollm2):
 
 
 @pytest.mark.slow
+def test_a_shared_start_is_computed_once_and_changes_nothing(smollm2):
+    from retrieval_lens.tracing.fast import FastDecoder
+
+    examples = [rl.needle_example(smollm2.tokenizer, 120, 0.7, seed) for seed in range(3)]
+    examples.append(examples[1])
+    tracer, fed = rl.RetrievalTracer(smollm2), []
+    alone = [tracer.trace(example, 12) for example in examples]
+    forward = FastDecoder._forward
+
+    def counting(self, token_ids, **extra):
+        fed.append(token_ids.shape[1])
+        return forward(self, token_ids, **extra)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(FastDecoder, "_forward", counting)
+        together = tracer.trace_many(examples, 4, 12)
+    n = len(examples[0].token_ids)
+    assert max(fed) >= n - 3 and sum(length > 1 for length in fed) == 3  # the twin prompt: none
+    assert sorted(fed)[-2] < n - 60
+    for ours, one in zip(together, alone, strict=True):
+        assert ours.tokens.tolist() == one.tokens.tolist()
+        assert torch.equal(ours.active("copy_paste"), one.active("copy_paste"))
+        torch.testing.assert_close(
+            ours.scores["reasoning"], one.scores["reasoning"], atol=1e-4, rtol=0
+        )
+        torch.testing.assert_close(ours.hidden, one.hidden, atol=1e-4, rtol=1e-4)
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize("seed", [0, 1])
 def test_scores_from_cache_and_record_agree_with_the_trace(smollm2, case, seed):
     example, expected = case(seed)
@@ -143,6 +172,8 @@ def test_hidden_states_of_other_layers(smollm2, case):
         rl.RetrievalTracer(smollm2, hidden_at=names).trace(example, 6, engine)
         for engine in ("fast", "hooks")
     ]
+    plain = rl.RetrievalTracer(smollm2)
+    runs.append(plain.trace(example, 6, hidden_at=names))
     for trace in runs:
         assert tuple(trace.hiddens) == names
         np.testing.assert_allclose(trace.hidden, expected.hidden[:6], atol=1e-4, rtol=1e-4)

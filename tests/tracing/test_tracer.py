@@ -84,6 +84,26 @@ def test_edited_weights_are_seen(bridge):
     assert moved.provenance["model"]["dtype"] == "float64"
 
 
+@pytest.mark.parametrize("family", ["gpt2", "phi3", "gpt-neox"])
+def test_edits_of_split_weights_are_seen_even_through_data(family):
+    bridge = tiny_bridge(family)
+    tracer = rl.RetrievalTracer(bridge)
+    before = tracer.trace(example(), 4)
+    bridge.blocks[0].attn.q.weight.data.mul_(-1)
+    after = tracer.trace(example(), 4)
+    assert not torch.allclose(after.top_weights, before.top_weights)
+    expected = tracer.trace(example(), 4, engine="hooks")
+    torch.testing.assert_close(after.scores["reasoning"], expected.scores["reasoning"])
+
+
+def test_a_trace_can_be_trained_on(bridge):
+    trace = rl.RetrievalTracer(bridge).trace(example(), 4)
+    probe = torch.nn.Linear(trace.hidden.shape[1], 12)
+    loss = (probe(trace.hidden) - trace.scores["reasoning"].flatten(1)).square().mean()
+    loss.backward()
+    assert probe.weight.grad is not None
+
+
 def test_a_fast_engine_that_differs_is_not_used(bridge, monkeypatch):
     from retrieval_lens.tracing import fast_attention
 
