@@ -57,8 +57,12 @@ def test_the_real_bar_writes_to_stderr_and_leaves_nothing_running(capsys, monkey
 
     monkeypatch.setattr(progress, "DELAY_SECONDS", 0.0)
     before = threading.active_count()
+    monkeypatch.setenv("FORCE_COLOR", "1")
     with progress.progress_bar("counting", 2) as advance:
-        time.sleep(0.3)
+        time.sleep(0.5)
         advance(2)
     assert "counting" in capsys.readouterr().err
+    deadline = time.monotonic() + 5
+    while threading.active_count() > before and time.monotonic() < deadline:
+        time.sleep(0.05)
     assert threading.active_count() <= before

@@ -9,10 +9,11 @@ import typer
 from rich.console import Console
 from rich.markup import escape
 
-from retrieval_lens import __version__
 from retrieval_lens.cli.demo import demo
 from retrieval_lens.cli.trace import trace
 from retrieval_lens.errors import RetrievalLensError
+
+INTERRUPTED = 130  # what typer makes of Ctrl-C
 
 app = typer.Typer(
     help="Trace retrieval heads at every decode step. Add --debug to see where an error came from.",
@@ -28,22 +29,45 @@ app.command()(demo)
 def root(version: bool = typer.Option(False, "--version", help="Print the version.")) -> None:
     """Trace retrieval heads at every decode step. Add --debug to see where an error came from."""
     if version:
-        Console().print(__version__)
+        from importlib.metadata import version as installed
+
+        Console().print(installed("retrieval-lens"))
         raise typer.Exit
 
 
 def main(arguments: list[str] | None = None) -> None:
-    """Run the command line; an error is one line on stderr and exit code 1, unless `--debug`."""
+    """Run the command line; an error is one line on stderr, unless `--debug`.
+
+    Exit codes: 0, 1 for an error, 2 for wrong options, 130 when interrupted.
+    """
     given = list(sys.argv[1:] if arguments is None else arguments)
     debug = "--debug" in given
+    command = typer.main.get_command(app)
     try:
-        app([argument for argument in given if argument != "--debug"])
-    except (RetrievalLensError, OSError) as error:
+        code = command.main(
+            [argument for argument in given if argument != "--debug"],
+            prog_name="retrieval-lens",
+            standalone_mode=False,
+        )
+    except Exception as error:
         if debug:
             raise
-        text = " ".join(str(error).split())
-        Console(stderr=True, soft_wrap=True).print(f"[bold red]error:[/] {escape(text)}")
-        raise SystemExit(1) from None
-    except KeyboardInterrupt:
-        Console(stderr=True).print("interrupted")
-        raise SystemExit(130) from None
+        _say(_one_line(error))
+        raise SystemExit(getattr(error, "exit_code", 1)) from None
+    if code == INTERRUPTED:
+        _say("interrupted")
+    raise SystemExit(code if isinstance(code, int) else 0)
+
+
+def _one_line(error: Exception) -> str:
+    """What went wrong; an error that nobody foresaw names its kind and how to see more."""
+    text = getattr(error, "format_message", lambda: str(error))()
+    text = " ".join(str(text).split())
+    if isinstance(error, RetrievalLensError | OSError) or hasattr(error, "format_message"):
+        return text
+    return f"{type(error).__name__}: {text} (add --debug to see where it came from)"
+
+
+def _say(text: str) -> None:
+    console = Console(stderr=True, soft_wrap=True, highlight=False)
+    console.print(f"[bold red]error:[/] {escape(text)}")

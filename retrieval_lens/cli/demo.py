@@ -19,21 +19,25 @@ def demo(
     from rich.console import Console
     from rich.markup import escape
 
-    import retrieval_lens as rl
-    from retrieval_lens.cli.tables import step_table, strongest_heads
+    from retrieval_lens.cli.tables import printable, step_table, strongest_heads, summary
+    from retrieval_lens.models import load_model
+    from retrieval_lens.scores import CopyPaste, Reasoning
+    from retrieval_lens.tasks import needle_example
+    from retrieval_lens.tracing import RetrievalTracer
 
     console = Console()
     out.mkdir(parents=True, exist_ok=True)
-    bridge = rl.load_model(model, device=device)
-    example = rl.needle_example(bridge.tokenizer, n_tokens, depth, seed)
-    trace = rl.RetrievalTracer(bridge).trace(example, max_new_tokens)
+    bridge = load_model(model, device=device)
+    example = needle_example(bridge.tokenizer, n_tokens, depth, seed)
+    scores = [CopyPaste(), CopyPaste(match="position"), Reasoning()]
+    trace = RetrievalTracer(bridge, scores).trace(example, max_new_tokens)
     trace.save(out / "trace.safetensors")
     page = out / "index.html"
     page.write_text(_page(trace, example), "utf-8")
     console.print(step_table(trace))
     console.print(f"needle:   {escape(example.evidence_text)}")
-    console.print(f"response: {escape(trace.text)}")
-    console.print("  ".join(f"{name} {value:.2f}" for name, value in trace.metrics.items()))
+    console.print(f"response: {escape(printable(trace.text))}")
+    console.print(summary(trace))
     names = " ".join(
         f"{head} {score:.2f}" for head, score in strongest_heads([trace], "copy_paste", 10)
     )

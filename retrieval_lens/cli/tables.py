@@ -8,6 +8,20 @@ from rich.table import Table
 
 from retrieval_lens.tracing import Trace
 
+SHOWN = ("copy_paste", "reasoning")
+
+
+def printable(text: str) -> str:
+    """Text of a model for a terminal: control characters, which could steer it, are replaced."""
+    return "".join(c if c.isprintable() or c == "\n" else "\ufffd" for c in text)
+
+
+def summary(trace: Trace) -> str:
+    """Metrics, and how many head-steps copy by each of the two readings of Eq. 1."""
+    metrics = "  ".join(f"{name} {value:.2f}" for name, value in trace.metrics.items())
+    counts = [int(trace.active(n).sum()) for n in ("copy_paste", "copy_paste_position")]
+    return f"{metrics}\ncopy-paste head-steps: {counts[0]} by token, {counts[1]} by position"
+
 
 def head_name(layer: int, head: int) -> str:
     """`L18H6`."""
@@ -43,7 +57,7 @@ def step_table(trace: Trace) -> Table:
     table = Table(title="Active heads at each decode step, strongest first", title_justify="left")
     table.add_column("step", justify="right", min_width=4)
     table.add_column("token", no_wrap=True, min_width=10)
-    by_score = {name: active_heads(trace, name) for name in trace.scores}
+    by_score = {name: active_heads(trace, name) for name in SHOWN}
     for name in by_score:
         table.add_column(name, no_wrap=True, overflow="ellipsis", ratio=1)
     for t, token in enumerate(trace.str_tokens):

@@ -56,20 +56,24 @@ def trace(
     format: Annotated[Format, typer.Option(help="What is printed.")] = Format.table,
 ) -> None:
     """Trace one prompt and print which heads were active at which step."""
-    import retrieval_lens as rl
+    from retrieval_lens.models import load_model
+    from retrieval_lens.scores import CopyPaste, Reasoning
+    from retrieval_lens.tasks import needle_example
+    from retrieval_lens.tracing import RetrievalTracer
 
-    if prompt is None and evidence:
-        raise InputError("--evidence needs --prompt; the needle prompt knows its evidence")
-    if out is not None and not out.parent.is_dir():
-        raise InputError(f"the folder of --out {out} does not exist")
-    bridge = rl.load_model(model, device=device, dtype=dtype)
+    if prompt is None and (evidence or answer):
+        raise InputError("--evidence and --answer need --prompt; the needle prompt has its own")
+    if out is not None and (out.is_dir() or not out.parent.is_dir()):
+        raise InputError(f"--out {out} is a folder, or in a folder that does not exist")
+    bridge = load_model(model, device=device, dtype=dtype)
     if prompt is None:
-        example = rl.needle_example(
+        example = needle_example(
             bridge.tokenizer, n_tokens, depth, seed, haystack, needle=needle, chat=chat
         )
     else:
         example = _own_text(bridge, prompt, evidence or [], answer, chat)
-    result = rl.RetrievalTracer(bridge).trace(example, max_new_tokens, engine.value)
+    scores = [CopyPaste(), CopyPaste(match="position"), Reasoning()]
+    result = RetrievalTracer(bridge, scores).trace(example, max_new_tokens, engine.value)
     if out is not None:
         result.save(out)
     _print(result, format, out)
@@ -78,7 +82,7 @@ def trace(
 def _own_text(
     bridge: Any, prompt: Path, evidence: list[str], answer: str, chat: bool | None
 ) -> "RetrievalExample":
-    import retrieval_lens as rl
+    from retrieval_lens.tasks import RetrievalExample
 
     try:
         text = prompt.read_text("utf-8")
@@ -86,7 +90,7 @@ def _own_text(
         raise InputError(f"{prompt} is not UTF-8 text ({error.reason})") from error
     if chat is None:
         chat = bool(getattr(bridge.tokenizer, "chat_template", None))
-    return rl.RetrievalExample.from_text(
+    return RetrievalExample.from_text(
         bridge.tokenizer, text, evidence, answer=answer, id=prompt.name, chat=chat
     )
 
@@ -95,14 +99,14 @@ def _print(result: Any, format: Format, out: Path | None) -> None:
     from rich.console import Console
     from rich.markup import escape
 
-    from retrieval_lens.cli.tables import as_json, step_table
+    from retrieval_lens.cli.tables import as_json, printable, step_table, summary
 
     if format is Format.json:
         typer.echo(json.dumps(as_json(result), indent=2))
         return
     console = Console()
     console.print(step_table(result))
-    console.print(f"response: {escape(result.text)}")
-    console.print("  ".join(f"{name} {value:.2f}" for name, value in result.metrics.items()))
+    console.print(f"response: {escape(printable(result.text))}")
+    console.print(summary(result))
     if out is not None:
         console.print(f"trace written to {escape(str(out))}")

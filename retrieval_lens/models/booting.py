@@ -1,8 +1,8 @@
 """Wrap a model in a bridge.
 
-The tokenizer: TransformerLens loads the one of the folder again with `add_bos_token=True`. One that
-is passed in is copied instead, so that edits to it (a chat template, added tokens) are kept, and
-it stays as it was.
+The tokenizer: TransformerLens would load it again with `add_bos_token=True`, which puts a token in
+front of every plain text. It is handed over as it is instead, so that it tokenizes as its makers
+meant; one that is passed in is copied, and edits to it (a chat template, added tokens) are kept.
 """
 
 import copy
@@ -45,7 +45,7 @@ def boot_folder(
 
     check_folder(folder)
     if tokenizer is None:
-        check_tokenizer(folder)
+        tokenizer = _own_tokenizer(folder, options["trust_remote_code"])
     weights = WholeWeights(read_architecture(folder, options["trust_remote_code"]))
     with _shielded(tokenizer) as given, _bars(progress), told_plainly(folder):
         bridge = TransformerBridge.boot_transformers(
@@ -108,6 +108,15 @@ def require_plain_model(hf_model: Any) -> None:
         raise InputError(
             "hf_model is wrapped by a bridge already, in place; use that bridge, or load it again"
         )
+
+
+def _own_tokenizer(folder: Path, trust_remote_code: bool) -> Any:
+    """The tokenizer of a folder, as its configuration wants it."""
+    from transformers import AutoTokenizer
+
+    check_tokenizer(folder)
+    with told_plainly(folder):
+        return AutoTokenizer.from_pretrained(folder, trust_remote_code=trust_remote_code)
 
 
 @contextmanager

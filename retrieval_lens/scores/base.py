@@ -91,7 +91,7 @@ class StepScore(ABC):
         return observed[..., 0]
 
     def chance(self, steps: DecodedSteps) -> Float[Tensor, " step"]:
-        """The score of a head that attends uniformly; NaN where that means nothing."""
+        """The score of a head that attends to the whole context uniformly; NaN if meaningless."""
         return torch.full(steps.query_positions.shape, float("nan"))
 
     def threshold(self, chance: Float[Tensor, " step"]) -> Float[Tensor, " step"]:

@@ -75,7 +75,7 @@ def copy_paste_score(
 
 
 def copy_targets(steps: DecodedSteps, match: str = "token") -> Bool[Tensor, "step pos"]:
-    """The positions from which copying counts as retrieval, one row a step.
+    """The positions from which copying counts as retrieval, one row a step; none lies ahead of it.
 
     Example:
         >>> ids = torch.tensor([5, 7, 6, 7, 9, 5])  # evidence 5 7 6 7, generated 5
@@ -90,7 +90,7 @@ def copy_targets(steps: DecodedSteps, match: str = "token") -> Bool[Tensor, "ste
     for step, (query, token) in enumerate(
         zip(steps.query_positions.tolist(), steps.predicted.tolist(), strict=True)
     ):
-        found = steps.evidence[evidence_tokens == token]
+        found = steps.evidence[(evidence_tokens == token) & (steps.evidence <= query)]
         if match == "position" and len(found) > 1:
             shared = [shared_suffix(steps.token_ids, p, steps.prompt_length, query) for p in found]
             found = found[torch.tensor(shared) == max(shared)]

@@ -75,7 +75,10 @@ class Reasoning(StepScore):
         return reasoning_score(observed[..., 0], observed[..., 3], self.min_mass)
 
     def chance(self, steps: DecodedSteps) -> Float[Tensor, " step"]:
-        """Evidence tokens over denominator tokens, at each step."""
+        """Evidence tokens over denominator tokens, at each step.
+
+        Of the whole context: a head that attends uniformly within a sliding window scores more.
+        """
         positions = torch.arange(len(steps.token_ids)).expand(len(steps.query_positions), -1)
         query = steps.query_positions.unsqueeze(1)
         visible = positions <= query

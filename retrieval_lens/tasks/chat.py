@@ -1,19 +1,22 @@
 """Chat prompts: one system and one user message through the tokenizer's own template.
 
-1. The template gets `add_generation_prompt=True`, `enable_thinking=False` and a fixed
-   `date_string`, so that the same example is the same prompt on every day.
+1. The template gets `add_generation_prompt=True`, `enable_thinking=False` and a fixed day, as
+   `date_string` and as its clock, so that the same example is the same prompt on every day.
 2. A template that refuses a system role, or drops it, gets the system text in front of the user's.
 3. The user's message must stand in the result once and unchanged; otherwise character positions
    would be wrong, and an error is raised.
 """
 
+from datetime import date
 from typing import Any
 
 from jinja2 import TemplateError
 
 from retrieval_lens.errors import ChatTemplateError, InputError
 
-TEMPLATE_ARGUMENTS = {"enable_thinking": False, "date_string": "26 Jul 2024"}
+DAY = date(2024, 7, 26)
+DATE_CODES = ("%d", "%m", "%y", "%Y", "%b", "%B", "%a", "%A", "%H", "%M", "%S", "%j")
+TEMPLATE_ARGUMENTS = {"enable_thinking": False, "date_string": DAY.strftime("%d %b %Y")}
 
 
 def render(tokenizer: Any, user: str, system: str | None) -> tuple[str, int, dict[str, Any]]:
@@ -36,7 +39,7 @@ def render(tokenizer: Any, user: str, system: str | None) -> tuple[str, int, dic
     text = None
     if system is not None:
         text = _apply(tokenizer, [("system", system), ("user", user)], refuse_is_none=True)
-        if text is None or system.strip() not in text:
+        if text is None or system.strip() not in text.replace(user.strip(), ""):
             role, text = "in front of the user's text", None
             user = f"{system}\n\n{user}"
     if text is None:
@@ -54,12 +57,26 @@ def _apply(tokenizer: Any, messages: list[tuple[str, str]], refuse_is_none: bool
             [{"role": role, "content": content} for role, content in messages],
             tokenize=False,
             add_generation_prompt=True,
+            chat_template=_with_fixed_clock(tokenizer.get_chat_template()),
             **TEMPLATE_ARGUMENTS,
         )
     except (TemplateError, ValueError) as error:
         if refuse_is_none:
             return None
         raise ChatTemplateError(f"the chat template fails on a user message: {error}") from error
+
+
+def _with_fixed_clock(template: str) -> str:
+    """The template with a macro in place of `strftime_now`, which would give today's date.
+
+    transformers passes plain data to a template and no function, hence a macro.
+    """
+    if "strftime_now" not in template:
+        return template
+    codes = "".join(f" | replace('{code}', '{DAY.strftime(code)}')" for code in DATE_CODES)
+    return (
+        f"{{%- macro strftime_now(format) -%}}{{{{ format{codes} }}}}{{%- endmacro -%}}{template}"
+    )
 
 
 def _where(text: str, user: str) -> int:

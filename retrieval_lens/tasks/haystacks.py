@@ -4,6 +4,7 @@ Four texts ship with the package (about 2,300 words each): `letters`, `workshop`
 `essays`. `mixed`, the default, is all four in this order.
 """
 
+import hashlib
 from importlib.resources import files
 from pathlib import Path
 
@@ -14,7 +15,7 @@ NAMES = ("mixed", *SHIPPED)
 
 
 def read_haystack(haystack: str | Path | None = None) -> tuple[str, str]:
-    """Name and text of a haystack.
+    """Name and text of a haystack; the name of a file or folder ends in a digest of its text.
 
     Args:
         haystack: One of `NAMES`, a text file, a folder of `*.txt` files (read in order of name),
@@ -44,7 +45,7 @@ def read_haystack(haystack: str | Path | None = None) -> tuple[str, str]:
     text = "\n\n".join(_read(source) for source in sources).strip()
     if not text:
         raise InputError(f"the haystack {name!r} is empty ({len(sources)} text files in it)")
-    return path.name, text
+    return f"{path.name}@{hashlib.sha256(text.encode()).hexdigest()[:8]}", text
 
 
 def _read(path: Path) -> str:

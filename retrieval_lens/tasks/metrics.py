@@ -30,7 +30,7 @@ def _scorers():
 
 
 def response_metrics(example: RetrievalExample, response: str, truncated: bool) -> dict[str, float]:
-    """The table above for one response; without an answer, `exact` and `answer_chars` are left out.
+    """The table above for one response; what there is no answer or evidence text for is left out.
 
     Args:
         example: Holds the answer and the evidence.
@@ -43,6 +43,8 @@ def response_metrics(example: RetrievalExample, response: str, truncated: bool) 
         metrics["exact"] = float(example.answer in response)
         shared = by_character.score(example.answer, response)["rougeL"]
         metrics["answer_chars"] = float(shared.recall)
-    metrics["rouge_l"] = float(by_word.score(example.evidence_text, response)["rougeL"].fmeasure)
+    if example.evidence_text:
+        shared = by_word.score(example.evidence_text, response)["rougeL"]
+        metrics["rouge_l"] = float(shared.fmeasure)
     metrics["truncated"] = float(truncated)
     return metrics

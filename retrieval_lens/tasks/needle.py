@@ -10,7 +10,7 @@
 import re
 from pathlib import Path
 from random import Random
-from typing import Any
+from typing import Any, SupportsIndex
 
 from retrieval_lens.errors import InputError
 from retrieval_lens.tasks.example import RetrievalExample
@@ -23,14 +23,14 @@ SYSTEM = (
     "Keep your response short and direct."
 )
 INSTRUCTION = "Don't give information outside the document or repeat your findings."
-SENTENCE_END = re.compile(r"[.!?][\"')\]]*(?=\s|$)")
+SENTENCE_END = re.compile(r"[.!?][\"')\]\u201d\u2019\u00bb]*(?=\s|$)")
 
 
 def needle_example(
     tokenizer: Any,
-    n_tokens: int = 1000,
+    n_tokens: SupportsIndex = 1000,
     depth: float | int = 0.5,
-    seed: int = 0,
+    seed: SupportsIndex = 0,
     haystack: str | Path | None = None,
     *,
     needle: str = "magic_word",
@@ -62,6 +62,7 @@ def needle_example(
         example = rl.needle_example(model.tokenizer, n_tokens=1000, depth=0.5, seed=0)
         ```
     """
+    n_tokens, depth, seed = int(n_tokens), float(depth), int(seed)
     if n_tokens < 1 or not 0 <= depth <= 1:
         raise InputError(f"wanted n_tokens >= 1 and 0 <= depth <= 1; got {n_tokens} and {depth}")
     form = needle_format(needle)
@@ -82,7 +83,7 @@ def needle_example(
         question=form.question,
         context=context,
         documents=(context,),
-        id=f"needle-{needle}-{name}-{n_tokens}-{depth:g}-{seed}",
+        id=f"needle-{needle}-{name}-{n_tokens}-{depth:g}-{seed}" + ("" if chat else "-plain"),
         chat=chat,
         system=SYSTEM if chat else None,
         prepend_bos=prepend_bos,

@@ -47,6 +47,8 @@ def tokenize(tokenizer: Any, text: str) -> tuple[TokenIds, list[Span]]:
 def find_span(text: str, evidence: Evidence) -> Span:
     """The characters of `evidence` in `text`: itself if it is a span, else its only occurrence.
 
+    White space at either end of it is left out.
+
     Raises:
         EvidenceError: Empty, not found, found more than once, or a span outside the text.
 
@@ -61,9 +63,16 @@ def find_span(text: str, evidence: Evidence) -> Span:
             f"the span {tuple(evidence)} is not (start, end) with 0 <= start < end <= {len(text)}, "
             f"the characters of the prompt"
         )
-    if not text[evidence[0] : evidence[1]].strip():
+    found = text[evidence[0] : evidence[1]]
+    if not found.strip():
         raise EvidenceError(f"the span {tuple(evidence)} holds nothing but white space")
-    return int(evidence[0]), int(evidence[1])
+    return _trimmed(int(evidence[0]), found)
+
+
+def _trimmed(start: int, found: str) -> Span:
+    """Without white space at its ends, which a chat template may strip from the message."""
+    start += len(found) - len(found.lstrip())
+    return start, start + len(found.strip())
 
 
 def _only_occurrence(text: str, sentence: str) -> Span:
@@ -81,7 +90,7 @@ def _only_occurrence(text: str, sentence: str) -> Span:
             f"evidence {sentence[:80]!r} is in the prompt more than once, at characters {start} "
             f"and {again}; say which by passing (start, end)"
         )
-    return start, start + len(sentence)
+    return _trimmed(start, sentence)
 
 
 def positions_of(

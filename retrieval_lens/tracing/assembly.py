@@ -20,6 +20,7 @@ CONVENTIONS = {
     "attention": "post-softmax row of the last input token, scored in float32",
     "argmax_ties": "lowest position",
     "step_0": "row of the last prompt token",
+    "evidence": "whole sentences; a token belongs to one if its characters overlap it",
     "rouge_l": "F1 against the evidence, no stemming",
 }
 
@@ -53,9 +54,10 @@ def assemble(
     """
     ended = log.tokens[-1] in conventions["stop_ids"]
     n = len(log.tokens) - (ended and not conventions["include_eos"])
-    observed, hiddens = _stacked(log.observed[:n]), _stacked(log.hidden[:n])
+    observed, hiddens = _stacked(log.observed, n), _stacked(log.hidden, n)
     tokens = torch.tensor(log.tokens[:n], dtype=torch.long)
     _check_finite(observed)
+    _check_finite({"hidden state at " + name: value for name, value in hiddens.items()})
     prompt = example.token_ids
     steps = DecodedSteps(
         torch.cat([prompt, tokens]),
@@ -94,10 +96,9 @@ def assemble(
     )
 
 
-def _stacked(parts: Sequence[dict[str, Tensor]]) -> dict[str, Tensor]:
-    """Steps stacked, on the CPU."""
-    names = parts[0] if parts else {}
-    return {name: torch.stack([part[name] for part in parts]).cpu() for name in names}
+def _stacked(parts: Sequence[dict[str, Tensor]], n: int) -> dict[str, Tensor]:
+    """The first `n` steps stacked, on the CPU."""
+    return {name: torch.stack([part[name] for part in parts])[:n].cpu() for name in parts[0]}
 
 
 def _or_empty(top: Tensor | None, observed: dict[str, Tensor]) -> Tensor:
@@ -110,10 +111,11 @@ def _check_finite(observed: dict[str, Tensor]) -> None:
     for name, value in observed.items():
         bad = (~value.isfinite()).nonzero()
         if len(bad):
-            step, layer, head = bad[0, :3].tolist()
+            axes = ("step", "layer", "head")[: value.ndim - 1]
+            where = ", ".join(f"{axis} {i}" for axis, i in zip(axes, bad[0].tolist(), strict=False))
             raise NumericalError(
-                f"{name} of the attention row is not finite at step {step}, layer {layer}, head "
-                f"{head} (and {len(bad) - 1} more): the model overflows here; load it in float32"
+                f"{name} is not finite at {where} (and {len(bad) - 1} more numbers): the model "
+                f"overflows here; load it in float32"
             )
 
 

@@ -17,6 +17,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from retrieval_lens.errors import NumericalError
 from retrieval_lens.tracing.recorder import Observations, RowRecorder
 from retrieval_lens.types import Prompts
 
@@ -91,6 +92,9 @@ def greedy_decode(
         prompts: Token ids `[pos]` each.
         max_new_tokens: Most steps of a row.
         stop_ids: End-of-sequence ids.
+
+    Raises:
+        NumericalError: NaN or infinite logits, or attention rows.
     """
     recorder.first_key, recorder.query_positions = decoder.first_key, decoder.query_positions
     decoder.prefill(prompts, max_new_tokens)
@@ -98,8 +102,14 @@ def greedy_decode(
     tokens = [int(prompt[-1]) for prompt in prompts]
     for _ in range(max_new_tokens):
         output = decoder.step(torch.tensor(tokens))
-        tokens = output.logits.argmax(-1).tolist()
-        yield FinishedStep(rows, tokens, output, recorder.end_step())
+        observed = recorder.end_step()
+        best, token_ids = output.logits.max(-1)
+        if not bool(best.isfinite().all()):
+            raise NumericalError(
+                "the model's logits are NaN or infinite: it overflows here; load it in float32"
+            )
+        tokens = token_ids.tolist()
+        yield FinishedStep(rows, tokens, output, observed)
         going = [i for i, token in enumerate(tokens) if token not in stop_ids]
         if not going:
             return

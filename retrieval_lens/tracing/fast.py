@@ -175,3 +175,14 @@ def reads_on_twin(name: str) -> bool:
         return False
     layer = hook_names.layer_of(name)
     return name in (hook_names.resid_pre(layer), hook_names.resid_post(layer))
+
+
+def require_hook_names(bridge: Any, names: Sequence[str]) -> None:
+    """Refuse hook names that the model does not have.
+
+    Raises:
+        InputError: With the first of them.
+    """
+    unknown = [name for name in names if name not in bridge.hook_dict]
+    if unknown:
+        raise InputError(f"the model has no hook {unknown[0]!r}; see model.hook_dict")

@@ -48,9 +48,6 @@ class HookedDecoder(Decoder):
             (hook_names.pattern(i), self._on_pattern(i)) for i in attention_layers(self.bridge)
         ]
         hooks += [(name, self._keeper(name)) for name in self.hidden_at]
-        unknown = [name for name, _ in hooks if name not in self.bridge.hook_dict]
-        if unknown:
-            raise InputError(f"the model has no hook {unknown[0]!r}; see model.hook_dict")
         self.stack.enter_context(self.bridge.hooks(fwd_hooks=hooks))
         return self
 

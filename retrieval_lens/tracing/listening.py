@@ -10,7 +10,7 @@ from typing import Any
 
 import torch
 from einops import rearrange
-from jaxtyping import Float, Int
+from jaxtyping import Float
 from torch import Tensor
 
 from retrieval_lens.errors import EvidenceError, InputError, NumericalError
@@ -46,7 +46,7 @@ def scores_from_patterns(
     patterns: Sequence[Float[Tensor, "head query_pos key_pos"]],
     token_ids: TokenIds,
     evidence: EvidencePositions,
-    predictions: Int[Tensor, " _"] | None,
+    predictions: Any,
     prompt_length: int | None,
 ) -> dict[str, PositionScores]:
     """Scores of every query position; see `RetrievalTracer.scores_from_cache`."""
@@ -58,9 +58,23 @@ def scores_from_patterns(
                 f"has {n} tokens"
             )
     check_evidence(evidence, n)
-    layers = [observe_pass(scores, pattern, evidence) for pattern in patterns]
+    layers = [observe_pass(scores, pattern, evidence, n) for pattern in patterns]
     observed = {name: torch.stack([x[name] for x in layers], dim=1) for name in layers[0]}
     return finish_positions(scores, observed, token_ids, evidence, predictions, prompt_length)
+
+
+def as_positions(evidence: Any) -> EvidencePositions:
+    """Evidence as positions on the CPU.
+
+    Raises:
+        EvidenceError: It is a mask or holds fractions: positions are wanted.
+    """
+    tensor = torch.as_tensor(evidence)
+    if tensor.numel() and (tensor.is_floating_point() or tensor.dtype == torch.bool):
+        raise EvidenceError(
+            f"evidence holds {tensor.dtype} values; give positions, as mask.nonzero().flatten()"
+        )
+    return tensor.to("cpu", torch.long).flatten()
 
 
 def check_evidence(evidence: EvidencePositions, n_tokens: int) -> None:
@@ -82,10 +96,12 @@ def observe_pass(
     scores: Sequence[StepScore],
     pattern: Float[Tensor, "head query_pos key_pos"],
     evidence: EvidencePositions,
+    n_tokens: int,
 ) -> Observed:
     """What the scores observe of one layer's rows, `{what: [query_pos, head, channel]}`.
 
-    The last key is at the position of the last query, so a pass may continue a cache.
+    The last key and the last query are at position `n_tokens - 1`: a pass may continue a cache, and
+    a sliding window holds the newest keys.
 
     Raises:
         NumericalError: NaN in the pattern.
@@ -94,11 +110,11 @@ def observe_pass(
         raise NumericalError("an attention pattern holds NaN or infinity; nothing was scored")
     n_queries, n_keys = pattern.shape[-2:]
     device = pattern.device
-    keys = torch.arange(n_keys, device=device).expand(n_queries, -1)
+    keys = torch.arange(n_tokens - n_keys, n_tokens, device=device).expand(n_queries, -1)
     rows = AttentionRows(
         rearrange(pattern.float(), "head query key -> query head key"),
         keys,
-        torch.arange(n_keys - n_queries, n_keys, device=device),
+        torch.arange(n_tokens - n_queries, n_tokens, device=device),
         torch.isin(keys, evidence.to(device)),
     )
     observers = {score.observes: score for score in scores}
@@ -110,17 +126,18 @@ def finish_positions(
     observed: Observed,
     token_ids: TokenIds,
     evidence: EvidencePositions,
-    predictions: Int[Tensor, " _"] | None,
+    predictions: Any,
     prompt_length: int | None,
 ) -> dict[str, PositionScores]:
     """Scores of every position of one sequence, from what was observed."""
     token_ids = token_ids.cpu()
     if predictions is None:
         predictions = torch.cat([token_ids[1:], token_ids.new_tensor([-1])])
+    predictions = torch.as_tensor(predictions, dtype=torch.long).cpu()
     if len(predictions) != len(token_ids):
         raise InputError(f"{len(predictions)} predictions for {len(token_ids)} tokens")
     positions = torch.arange(len(token_ids))
-    steps = DecodedSteps(token_ids, prompt_length or 0, positions, predictions.cpu(), evidence)
+    steps = DecodedSteps(token_ids, prompt_length or 0, positions, predictions, evidence)
     return {score.name: score.finish(observed[score.observes], steps) for score in scores}
 
 
@@ -135,17 +152,20 @@ class PassRecorder:
         self,
         step_scores: Sequence[StepScore],
         layers: Sequence[int],
-        evidence: Sequence[int] | EvidencePositions,
+        evidence: Any,
+        prompt_length: int | None = None,
+        sliding: bool = False,
     ):
+        self.sliding = sliding
         self.step_scores, self.layers = tuple(step_scores), list(layers)
-        self.evidence = torch.as_tensor(evidence, dtype=torch.long)
+        self.evidence, self.prompt_length = as_positions(evidence), prompt_length
         check_evidence(self.evidence, int(self.evidence.max()) + 1 if len(self.evidence) else 0)
         self._restart()
 
     def _restart(self) -> None:
         self.token_ids = torch.zeros(0, dtype=torch.long)
-        self.prompt_length = 0
-        self.last_prediction = -1
+        self.pending = torch.zeros(0, dtype=torch.long)
+        self.first_pass, self.last_prediction = 0, -1
         self.parts: dict[int, list[dict[str, Tensor]]] = {layer: [] for layer in self.layers}
 
     def hooks(self) -> list[tuple[str, Any]]:
@@ -160,26 +180,38 @@ class PassRecorder:
 
     def _on_pattern(self, layer: int) -> Any:
         def read(pattern: Tensor, hook: Any) -> None:
-            n_queries, n_keys = pattern.shape[-2:]
             if layer == self.layers[0]:
-                self._take_tokens(n_keys - n_queries)
-            self.parts[layer].append(
-                observe_pass(self.step_scores, pattern[0].detach(), self.evidence)
-            )
+                self._take_tokens(*pattern.shape[-2:])
+            n = len(self.token_ids)
+            observed = observe_pass(self.step_scores, pattern[0].detach(), self.evidence, n)
+            self.parts[layer].append(observed)
 
         return read
 
-    def _take_tokens(self, n_cached: int) -> None:
-        if n_cached != len(self.token_ids):
-            if n_cached != 0:
-                raise InputError(
-                    f"a pass continues a cache of {n_cached} positions, but {len(self.token_ids)} "
-                    f"were recorded; record from the first pass on"
-                )
-            self._restart()
-        if len(self.token_ids) == 0:
-            self.prompt_length = len(self.pending)
-        self.token_ids = torch.cat([self.token_ids, self.pending])
+    def _take_tokens(self, n_queries: int, n_keys: int) -> None:
+        """A pass begins: a new sequence if its keys are its own tokens, else it goes on."""
+        if len(self.pending) != n_queries:
+            raise InputError(
+                f"a pass has {n_queries} positions, but {len(self.pending)} token ids were seen; "
+                f"record passes that are fed token ids, not embeddings"
+            )
+        n_before, n_known = n_keys - n_queries, len(self.token_ids)
+        if n_before == 0:
+            self._restart_with(self.pending)
+        elif n_before > len(self.token_ids) or (
+            not self.sliding and n_before < len(self.token_ids)
+        ):
+            raise InputError(
+                f"a pass continues a cache of {n_before} positions, but {n_known} were "
+                f"recorded; record from the first pass on"
+            )
+        else:
+            self.token_ids = torch.cat([self.token_ids, self.pending])
+
+    def _restart_with(self, token_ids: TokenIds) -> None:
+        self._restart()
+        self.token_ids, self.pending = token_ids, token_ids
+        self.first_pass = len(token_ids)
 
     def _on_logits(self, logits: Tensor, hook: Any) -> None:
         self.last_prediction = int(logits[0, -1].argmax())
@@ -189,12 +221,17 @@ class PassRecorder:
         """`{name: [pos, layer, head]}` of the sequence recorded so far.
 
         Raises:
-            InputError: No pass was recorded.
+            InputError: No pass was recorded, or one that ended early.
             EvidenceError: The evidence lies outside the sequence.
         """
         if len(self.token_ids) == 0:
             raise InputError("nothing was recorded: run the model inside the block")
         check_evidence(self.evidence, len(self.token_ids))
+        lengths = {sum(map(_n_rows, parts)) for parts in self.parts.values()}
+        if lengths != {len(self.token_ids)}:
+            raise InputError(
+                "a pass did not run through every layer (stop_at_layer?); run whole passes"
+            )
         names = self.parts[self.layers[0]][0]
         observed = {
             name: torch.stack(
@@ -210,5 +247,9 @@ class PassRecorder:
             self.token_ids,
             self.evidence,
             predictions,
-            self.prompt_length,
+            self.first_pass if self.prompt_length is None else self.prompt_length,
         )
+
+
+def _n_rows(part: Observed) -> int:
+    return len(next(iter(part.values())))

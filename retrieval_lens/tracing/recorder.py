@@ -13,7 +13,7 @@ from einops import rearrange
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from retrieval_lens.errors import UnsupportedModelError
+from retrieval_lens.errors import NumericalError, UnsupportedModelError
 from retrieval_lens.scores import AttentionRows, StepScore
 
 WAITING_LIMIT = 2**26  # floats that may wait for the end of a step: 256 MB
@@ -101,6 +101,11 @@ class RowRecorder:
         observed = {name: score.observe(rows) for name, score in self.observers.items()}
         if self.n_top:
             observed |= top_positions(rows, self.n_top)
+        if not bool(pattern.gather(-1, rows.argmax.unsqueeze(-1)).isfinite().all()):
+            raise NumericalError(
+                "an attention row holds NaN or infinity: the model overflows here; load it in "
+                "float32"
+            )
         return observed
 
 
@@ -116,7 +121,8 @@ def top_positions(rows: AttentionRows, n: int) -> Observations:
     """The `n` most attended positions and their weights; equal weights in order of position.
 
     Rows with fewer than `n` visible keys are filled up with position -1 and weight 0. The first
-    place is the arg-max with ties to the lowest position, as in the copy-paste score.
+    place is the arg-max with ties to the lowest position, as in the copy-paste score; of weights
+    that are equal at the cut, which ones are kept is up to torch.
     """
     pattern = rows.pattern
     weights, keys = pattern.topk(min(n, pattern.shape[-1]), sorted=True)

@@ -37,7 +37,8 @@ class Trace:
         text: The response, special tokens removed.
         truncated: Whether the response ran into `max_new_tokens`.
         scores: `{name: [step, layer, head]}`.
-        chance: `{name: [step]}`, the score of a head that attends uniformly; NaN if meaningless.
+        chance: `{name: [step]}`, the score of a head that attends uniformly to the whole context
+            (a sliding window's uniform head scores more); NaN if meaningless.
         thresholds: `{name: [step]}`; a head is active at a step where its score is above.
         observed: `{what: [step, layer, head, channel]}`, what the scores kept of each row.
         channels: `{what: names of the channels}`.

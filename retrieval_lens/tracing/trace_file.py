@@ -1,7 +1,7 @@
 """A trace as one safetensors file: tensors, and everything else as JSON in the header.
 
 1. Tensors are stored under `group/name`; the rest of the trace is one JSON text under the header
-   key `retrieval_lens_trace`, with a format version and the sha256 of the tensors' bytes.
+   key `retrieval_lens_trace`, behind the sha256 of that text and of the tensors' bytes.
 2. The file is written beside its place and renamed, so a crash leaves the old file or the new one.
 3. Loading checks format, version, digest and shapes; nothing in a file is ever executed.
 """
@@ -30,19 +30,20 @@ FIELDS = ("prompt_str_tokens", "str_tokens", "text", "truncated", "channels", "m
 
 def save_trace(trace: Trace, path: Path) -> Path:
     """Write `trace` to `path`; see the module."""
-    tensors = {name: getattr(trace, name).contiguous() for name in TENSORS}
-    for group in GROUPS:
-        tensors |= {f"{group}/{k}": v.contiguous() for k, v in getattr(trace, group).items()}
+    tensors = {name: getattr(trace, name).clone().contiguous() for name in TENSORS}
+    for group in GROUPS:  # a score may be a view of what it observed: no file holds both as one
+        found = getattr(trace, group).items()
+        tensors |= {f"{group}/{name}": value.clone().contiguous() for name, value in found}
     header = {
         "version": VERSION,
-        "sha256": _digest(tensors),
         "groups": {group: list(getattr(trace, group)) for group in GROUPS},
         **{name: getattr(trace, name) for name in FIELDS},
         "provenance": dict(trace.provenance),
     }
     temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex}.part")
     try:
-        save_file(tensors, temporary, metadata={KEY: json.dumps(header)})
+        text = json.dumps(header)
+        save_file(tensors, temporary, metadata={KEY: f"{_digest(text, tensors)} {text}"})
         os.replace(temporary, path)
     except SafetensorError as error:
         raise OSError(f"cannot write {path}: {error}") from error
@@ -75,29 +76,29 @@ def _read(path: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
         raise FileNotFoundError(f"there is no file {path}")
     try:
         with safe_open(path, framework="pt") as file:
-            text = (file.metadata() or {}).get(KEY)
+            metadata = file.metadata() or {}
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
     except (SafetensorError, OSError) as error:
         raise FileFormatError(
             f"{path} is not a whole safetensors file ({error}); if it is a pickle, it is not read"
         ) from error
-    if text is None:
+    if KEY not in metadata:
         raise FileFormatError(f"{path} is a safetensors file, but not a trace of this package")
     try:
+        digest, _, text = metadata[KEY].partition(" ")
         header = json.loads(text)
-    except json.JSONDecodeError as error:
-        raise FileFormatError(f"the header of {path} is damaged: {error}") from error
-    if header.get("version") != VERSION:
-        raise FileFormatError(
-            f"{path} has trace format {header.get('version')!r}; this version reads {VERSION}"
-        )
-    if header.get("sha256") != _digest(tensors):
-        raise FileFormatError(f"the tensors of {path} do not match their checksum: it is damaged")
+        found = header["version"]
+    except (json.JSONDecodeError, TypeError, KeyError) as error:
+        raise FileFormatError(f"the header of {path} is damaged: {error!r}") from error
+    if found != VERSION:
+        raise FileFormatError(f"{path} has trace format {found!r}; this version reads {VERSION}")
+    if digest != _digest(text, tensors):
+        raise FileFormatError(f"{path} does not match its checksum: it is damaged")
     return header, tensors
 
 
-def _digest(tensors: dict[str, Tensor]) -> str:
-    digest = hashlib.sha256()
+def _digest(header: str, tensors: dict[str, Tensor]) -> str:
+    digest = hashlib.sha256(header.encode())
     for name in sorted(tensors):
         tensor = tensors[name]
         digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())

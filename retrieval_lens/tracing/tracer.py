@@ -10,7 +10,6 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
-import torch
 from jaxtyping import Int
 from torch import Tensor
 
@@ -24,10 +23,15 @@ from retrieval_lens.tracing.decoding import greedy_decode
 from retrieval_lens.tracing.engine import choose_engine, open_decoder
 from retrieval_lens.tracing.kv_cache import uses_only_full_attention
 from retrieval_lens.tracing.limits import check_context, is_longrope
-from retrieval_lens.tracing.listening import PassRecorder, patterns_of, scores_from_patterns
+from retrieval_lens.tracing.listening import (
+    PassRecorder,
+    as_positions,
+    patterns_of,
+    scores_from_patterns,
+)
 from retrieval_lens.tracing.recorder import RowRecorder
 from retrieval_lens.tracing.trace import Trace
-from retrieval_lens.types import EvidencePositions, PositionScores, TokenIds
+from retrieval_lens.types import PositionScores, TokenIds
 
 Engine = str  # "auto", "fast" or "hooks"
 
@@ -175,8 +179,8 @@ class RetrievalTracer:
         self,
         cache: Any,
         token_ids: TokenIds,
-        evidence: Sequence[int] | EvidencePositions,
-        predictions: Int[Tensor, " _"] | None = None,
+        evidence: Any,
+        predictions: Sequence[int] | Int[Tensor, " _"] | None = None,
         prompt_length: int | None = None,
     ) -> dict[str, PositionScores]:
         """Scores `{name: [pos, layer, head]}` of every query position of a `run_with_cache`.
@@ -185,7 +189,7 @@ class RetrievalTracer:
             cache: An `ActivationCache` or a dictionary; holds `blocks.L.attn.hook_pattern` of every
                 layer, with or without a batch dimension of 1.
             token_ids: `[pos]`, the tokens that were run.
-            evidence: `[evidence]`, positions of the evidence.
+            evidence: `[evidence]`, positions of the evidence, a tensor or any sequence of integers.
             predictions: `[pos]`, y_t at each position. None: the token that follows in `token_ids`;
                 the copy-paste score of the last row is then NaN.
             prompt_length: Where generated text begins, for `CopyPaste(match="position")`; None
@@ -200,17 +204,22 @@ class RetrievalTracer:
             self.scores,
             patterns_of(cache, attention_layers(self.model)),
             token_ids,
-            torch.as_tensor(evidence, dtype=torch.long),
+            as_positions(evidence),
             predictions,
             prompt_length,
         )
 
     @contextmanager
-    def record(self, evidence: Sequence[int] | EvidencePositions) -> Iterator[PassRecorder]:
+    def record(self, evidence: Any, prompt_length: int | None = None) -> Iterator[PassRecorder]:
         """Score forward passes or `generate` of the bridge while they run, one prompt at a time.
+
+        Patterns are read as they are when this block is entered: hooks that you add inside it and
+        that edit `hook_pattern` come later and are not seen; add them before.
 
         Args:
             evidence: `[evidence]`, positions of the evidence in the sequence.
+            prompt_length: Where generated text begins, for `CopyPaste(match="position")`; None
+                takes the first pass as the prompt, as `generate` has it.
 
         Yields:
             A recorder; after the passes `recorder.scores` is `{name: [pos, layer, head]}` over all
@@ -224,7 +233,9 @@ class RetrievalTracer:
             recorder.scores["reasoning"]
             ```
         """
-        recorder = PassRecorder(self.scores, attention_layers(self.model), evidence)
+        sliding = not uses_only_full_attention(self.model.original_model.config)
+        layers = attention_layers(self.model)
+        recorder = PassRecorder(self.scores, layers, evidence, prompt_length, sliding)
         with self.model.hooks(fwd_hooks=recorder.hooks()):
             yield recorder
 
@@ -240,4 +251,10 @@ def _checked(scores: Sequence[Any]) -> Sequence[StepScore]:
     names = [score.name for score in scores]
     if len(set(names)) < len(names):
         raise InputError(f"two scores have the same name: {names}; pass name= to tell them apart")
+    readers = {(score.observes, type(score).observe) for score in scores}
+    if len(readers) > len({score.observes for score in scores}):
+        raise InputError(
+            "two scores say that they observe the same but read rows differently; give the one "
+            "that overrides observe() an `observes` of its own"
+        )
     return scores

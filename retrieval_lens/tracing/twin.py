@@ -37,7 +37,7 @@ def weights_version(bridge: Any) -> tuple[float, ...]:
     """
     shared = {tensor.data_ptr() for tensor in _tensors(twin_of(bridge))}
     every = _tensors(bridge.original_model)
-    copies = [t for t in every if t.data_ptr() not in shared]
+    copies = [t for t in every if t.data_ptr() not in shared and t.is_floating_point()]
     places = [x for t in every for x in (id(t), t.data_ptr())]
     edits = [0 if t.is_inference() else t._version for t in every]
     values = [x for p in copies for x in (p.detach().sum(), p.detach().norm())]

@@ -4,7 +4,7 @@ import pytest
 
 import retrieval_lens as rl
 from retrieval_lens.cli import main
-from retrieval_lens.cli.tables import active_heads, strongest_heads
+from retrieval_lens.cli.tables import active_heads, printable, strongest_heads
 
 
 def run(capsys, *arguments):
@@ -17,7 +17,7 @@ def run(capsys, *arguments):
 @pytest.fixture
 def same_model(smollm2, monkeypatch):
     """Load once: the commands get the model that the session already has."""
-    monkeypatch.setattr(rl, "load_model", lambda *args, **kwargs: smollm2, raising=False)
+    monkeypatch.setattr(rl.models, "load_model", lambda *args, **kwargs: smollm2)
 
 
 SHORT = ("--n-tokens", "60", "--max-new-tokens", "6")
@@ -47,6 +47,7 @@ def test_trace_as_table(capsys, same_model):
     assert code == 0
     assert "Active heads at each decode step" in stdout
     assert "response: The magic word is" in stdout and "exact 0.00" in stdout
+    assert "head-steps: " in stdout and " by position" in stdout
 
 
 def test_trace_of_a_file(capsys, same_model, tmp_path):
@@ -75,9 +76,11 @@ def test_demo_writes_a_page_that_reads_offline(capsys, same_model, tmp_path):
         (("trace", "--haystack", "nowhere"), "error: no haystack 'nowhere'"),
         (("trace", "--depth", "2"), "0 <= depth <= 1"),
         (("trace", "--needle", "thread"), "no needle format 'thread'"),
-        (("trace", "--evidence", "x"), "--evidence needs --prompt"),
+        (("trace", "--evidence", "x"), "--evidence and --answer need --prompt"),
+        (("trace", "--answer", "x"), "--evidence and --answer need --prompt"),
         (("trace", "--prompt", "/no/such/file"), "No such file"),
-        (("trace", "--out", "/no/such/folder/a"), "folder of --out /no/such/folder/a does not"),
+        (("trace", "--out", "/no/such/folder/a"), "--out /no/such/folder/a is a folder, or in a"),
+        (("trace", "--out", "/"), "--out / is a folder"),
         (("trace", "--n-tokens", "9000"), "the model's context is 8192"),
     ],
 )
@@ -86,6 +89,20 @@ def test_errors_are_one_line(capsys, same_model, arguments, message):
     assert code == 1
     assert message in stderr
     assert stderr.strip().count("\n") == 0 and "Traceback" not in stderr
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("trace", "--n-tokens", "abc"), "error: Invalid value for '--n-tokens'"),
+        (("trace", "--format", "xml"), "'xml' is not one of 'table', 'json'"),
+        (("trase",), "No such command 'trase'"),
+    ],
+)
+def test_wrong_options_are_one_line(capsys, arguments, message):
+    code, _, stderr = run(capsys, *arguments)
+    assert code == 2
+    assert message in stderr and stderr.strip().count("\n") == 0
 
 
 def test_debug_shows_the_traceback(same_model):
@@ -97,9 +114,25 @@ def test_an_interrupted_run(capsys, monkeypatch):
     def interrupt(*args, **kwargs):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(rl, "load_model", interrupt, raising=False)
+    monkeypatch.setattr(rl.models, "load_model", interrupt)
     code, _, stderr = run(capsys, "trace")
-    assert code == 130 and "Traceback" not in stderr
+    assert code == 130 and stderr.strip() == "error: interrupted"
+
+
+def test_an_error_that_nobody_foresaw(capsys, monkeypatch):
+    def explode(*args, **kwargs):
+        raise ZeroDivisionError("by\nzero")
+
+    monkeypatch.setattr(rl.models, "load_model", explode)
+    code, _, stderr = run(capsys, "trace")
+    assert code == 1
+    assert stderr.strip() == (
+        "error: ZeroDivisionError: by zero (add --debug to see where it came from)"
+    )
+
+
+def test_control_characters_do_not_reach_the_terminal():
+    assert printable("a\x1b]0;title\x07b\nc") == "a\ufffd]0;title\ufffdb\nc"
 
 
 def test_version_and_help(capsys):

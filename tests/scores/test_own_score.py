@@ -25,12 +25,14 @@ def example(n=30):
     return rl.RetrievalExample("own", "", ids, torch.tensor([5, 6, 7]), ())
 
 
-def test_own_score_travels_with_the_others():
+def test_own_score_travels_with_the_others(tmp_path):
     tracer = rl.RetrievalTracer(tiny_bridge("llama-gqa"), [rl.CopyPaste(), Sharpness()])
     trace = tracer.trace(example(), 6)
     torch.testing.assert_close(trace.scores["sharpness"], trace.top_weights[..., 0])
     assert trace.provenance["scores"]["sharpness"]["class"] == "Sharpness"
     assert trace.active("sharpness").equal(trace.top_weights[..., 0] > 0.5)
+    again = rl.Trace.load(trace.save(tmp_path / "own.safetensors"))
+    assert again.scores["sharpness"].equal(trace.scores["sharpness"])
 
 
 def copying_gpt2(vocab=20, n=16, query=11, source=4):

@@ -45,6 +45,37 @@ def test_chat_template_shifts_the_evidence(family):
     assert example.meta["template_arguments"] == TEMPLATE_ARGUMENTS
 
 
+def test_white_space_that_a_template_strips_is_no_evidence():
+    template = "<|user|>\n{{ messages[0].content | trim }}<|end|>"
+    for prompt in ("  Ann has three cats.", "Ann has three cats. \n", " Ann has three cats.\n"):
+        for evidence in (prompt, (0, len(prompt))):
+            made = rl.RetrievalExample.from_text(
+                with_template(template), prompt, [evidence], chat=True
+            )
+            assert made.evidence_text == "Ann has three cats."
+            spelled = with_template(template).decode(made.token_ids[made.evidence])
+            assert "<" not in spelled and ">" not in spelled
+
+
+def test_a_template_that_asks_for_today_gets_the_same_day():
+    template = "{{ strftime_now('%d %B %Y') }} {{ date_string }}\n{{ messages[0].content }}"
+    made = rl.RetrievalExample.from_text(
+        with_template(template), PROMPT, ["Bob has none."], chat=True
+    )
+    assert made.prompt.startswith("26 July 2024 26 Jul 2024\n")
+
+
+def test_a_dropped_system_message_is_noticed_even_if_the_user_says_the_same():
+    made = rl.RetrievalExample.from_text(
+        with_template(DROPS_SYSTEM_TEMPLATE),
+        f"Be brief. {PROMPT}",
+        ["Bob has none."],
+        chat=True,
+        system="Be brief.",
+    )
+    assert made.prompt.count("Be brief.") == 2
+
+
 @pytest.mark.parametrize("template", [NO_SYSTEM_TEMPLATE, DROPS_SYSTEM_TEMPLATE])
 def test_a_missing_system_role_goes_in_front_of_the_user_text(template):
     example = rl.RetrievalExample.from_text(

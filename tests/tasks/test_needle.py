@@ -78,6 +78,10 @@ def test_same_arguments_same_bytes_and_seeds_differ():
     one, two = (rl.needle_example(tok, 100, 0.5, seed=7) for _ in range(2))
     assert one.prompt == two.prompt and one.id == two.id
     assert one.token_ids.tolist() == two.token_ids.tolist()
+    import numpy as np
+
+    three = rl.needle_example(tok, np.int64(100), 0.5, seed=np.int64(7))
+    assert three.meta == one.meta and type(three.meta["n_tokens"]) is int
     answers = {rl.needle_example(tok, 100, 0.5, seed=seed).answer for seed in range(50)}
     assert len(answers) == 50
     deeper = rl.needle_example(tok, 300, 1.0, seed=7, haystack="coast")
@@ -87,7 +91,7 @@ def test_same_arguments_same_bytes_and_seeds_differ():
 def test_base_models_get_a_plain_prompt():
     example = rl.needle_example(tokenizer("byte_level_bpe"), 50)
     assert example.meta["template"] == "plain"
-    assert example.prompt.endswith("\nAnswer:")
+    assert example.prompt.endswith("\nAnswer:") and example.id.endswith("-plain")
 
 
 def test_shipped_prose_is_long_and_varied():
@@ -105,9 +109,15 @@ def test_own_haystacks(tmp_path):
     (tmp_path / "b.txt").write_text("Second file. It ends.")
     (tmp_path / "a.txt").write_text("First file. It goes on.")
     name, text = read_haystack(tmp_path)
-    assert (name, text) == (tmp_path.name, "First file. It goes on.\n\nSecond file. It ends.")
+    assert text == "First file. It goes on.\n\nSecond file. It ends."
+    assert name.startswith(f"{tmp_path.name}@")
     example = rl.needle_example(tokenizer("byte_level_bpe"), 30, 0.9, haystack=tmp_path / "a.txt")
-    assert example.meta["haystack"] == "a.txt"
+    assert example.meta["haystack"].startswith("a.txt@") and "a.txt@" in example.id
+    (tmp_path / "a.txt").write_text("Another first file. It goes on.")
+    assert read_haystack(tmp_path)[0] != name
+    (tmp_path / "q.txt").write_text("He said \u201cNo.\u201d Then he went on and on and on")
+    quoted = rl.needle_example(tokenizer("byte_level_bpe"), 25, 1.0, haystack=tmp_path / "q.txt")
+    assert quoted.context.startswith("He said \u201cNo.\u201d The magic word is")
 
 
 def test_bad_haystacks(tmp_path):

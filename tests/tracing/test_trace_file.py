@@ -52,7 +52,16 @@ def test_a_flipped_bit(trace, tmp_path):
     damaged = bytearray(path.read_bytes())
     damaged[-3] ^= 1
     path.write_bytes(damaged)
-    with pytest.raises(FileFormatError, match="do not match their checksum"):
+    with pytest.raises(FileFormatError, match="does not match its checksum"):
+        rl.Trace.load(path)
+
+
+def test_a_changed_header(trace, tmp_path):
+    path = trace.save(tmp_path / "a.safetensors")
+    whole = path.read_bytes()
+    assert whole.count(b'max_new_tokens\\": 6') == 1
+    path.write_bytes(whole.replace(b'max_new_tokens\\": 6', b'max_new_tokens\\": 9'))
+    with pytest.raises(FileFormatError, match="does not match its checksum"):
         rl.Trace.load(path)
 
 
@@ -72,10 +81,13 @@ def test_foreign_and_later_files(trace, tmp_path):
     save_file({"x": torch.ones(2)}, path)
     with pytest.raises(FileFormatError, match="not a trace of this package"):
         rl.Trace.load(path)
-    save_file({"x": torch.ones(2)}, path, metadata={trace_file.KEY: "{"})
-    with pytest.raises(FileFormatError, match="header of .* is damaged"):
-        rl.Trace.load(path)
-    save_file({"x": torch.ones(2)}, path, metadata={trace_file.KEY: json.dumps({"version": 99})})
+    for text in ("{", "x {", "x []", "x {}"):
+        save_file({"x": torch.ones(2)}, path, metadata={trace_file.KEY: text})
+        with pytest.raises(FileFormatError, match="header of .* is damaged"):
+            rl.Trace.load(path)
+    save_file(
+        {"x": torch.ones(2)}, path, metadata={trace_file.KEY: "x " + json.dumps({"version": 99})}
+    )
     with pytest.raises(FileFormatError, match="trace format 99"):
         rl.Trace.load(path)
     with pytest.raises(FileNotFoundError, match="there is no file"):
@@ -88,11 +100,12 @@ def rewritten(trace, path, change):
 
     trace.save(path)
     with safe_open(path, framework="pt") as file:
-        header = json.loads(file.metadata()[trace_file.KEY])
+        header = json.loads(file.metadata()[trace_file.KEY].partition(" ")[2])
     tensors = load_file(path)
     change(header, tensors)
-    header["sha256"] = trace_file._digest(tensors)
-    save_file(tensors, path, metadata={trace_file.KEY: json.dumps(header)})
+    text = json.dumps(header)
+    digest = trace_file._digest(text, tensors)
+    save_file(tensors, path, metadata={trace_file.KEY: f"{digest} {text}"})
 
 
 def test_missing_and_disagreeing_parts(trace, tmp_path):

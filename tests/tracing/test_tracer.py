@@ -195,7 +195,7 @@ def test_other_bad_arguments(bridge):
     with pytest.raises(InputError, match="n_top must not be negative"):
         rl.RetrievalTracer(bridge, n_top=-1)
     with pytest.raises(InputError, match="no hook 'blocks.77.hook_out'"):
-        rl.RetrievalTracer(bridge, hidden_at=("blocks.77.hook_out",)).trace(example(), 4, "hooks")
+        rl.RetrievalTracer(bridge, hidden_at=("blocks.77.hook_out",)).trace(example(), 4)
     assert tracer.trace_many([]) == []
 
 
@@ -215,8 +215,17 @@ def test_longrope_border_is_refused():
     torch.manual_seed(0)
     model = rl.load_model(hf_model=AutoModelForCausalLM.from_config(config).eval())
     tracer = rl.RetrievalTracer(model)
-    assert tracer.trace(example(40), 8).n_steps > 0
-    assert tracer.trace(example(80), 8).n_steps > 0
+    from tests.tracing import reference
+
+    torch.manual_seed(0)
+    plain = AutoModelForCausalLM.from_config(config).eval()
+    plain.set_attn_implementation("eager")
+    for n in (40, 80):  # below the border, above it
+        for engine in ("fast", "hooks"):
+            trace = tracer.trace(example(n), 8, engine)
+            expected = reference.decode(plain, example(n).token_ids, (), 8)
+            hidden = torch.tensor(expected.hidden)
+            torch.testing.assert_close(trace.hidden, hidden, atol=1e-4, rtol=1e-4)
     with pytest.raises(ContextLengthError, match="would cross position 64"):
         tracer.trace(example(60), 8)
 
@@ -224,12 +233,91 @@ def test_longrope_border_is_refused():
 def test_not_a_number_is_refused(bridge):
     with torch.no_grad():
         bridge.original_model.model.layers[1].self_attn.q_proj.weight[0] = float("nan")
-    with pytest.raises(NumericalError, match="not finite at step 0, layer 1"):
-        rl.RetrievalTracer(bridge).trace(example(), 4, engine="hooks")
+    with pytest.raises(NumericalError, match="attention row holds NaN"):
+        rl.RetrievalTracer(bridge, n_top=0).trace(example(), 4, engine="hooks")
     ids = example().token_ids
     _, cache = bridge.run_with_cache(ids[None])
     with pytest.raises(NumericalError, match="NaN or infinity"):
         rl.RetrievalTracer(bridge).scores_from_cache(cache, ids, [3])
+
+
+def test_a_late_overflow_is_refused(bridge):
+    with torch.no_grad():
+        bridge.original_model.model.layers[2].mlp.down_proj.weight[0] = float("nan")
+    for engine in ("auto", "hooks"):
+        with pytest.raises(NumericalError, match="logits are NaN or infinite"):
+            rl.RetrievalTracer(bridge).trace(example(), 4, engine)
+
+
+def test_training_mode_is_refused(bridge):
+    bridge.train()
+    with pytest.raises(InputError, match="call model.eval"):
+        rl.RetrievalTracer(bridge).trace(example(), 4)
+
+
+def test_scores_that_read_differently_cannot_share_an_observation(bridge):
+    class Second(rl.CopyPaste):
+        def observe(self, rows):
+            return super().observe(rows) * 0
+
+    with pytest.raises(InputError, match="observe the same but read rows differently"):
+        rl.RetrievalTracer(bridge, [rl.CopyPaste(), Second(name="second")])
+
+
+def test_an_answer_that_ends_at_once(bridge):
+    first = int(rl.RetrievalTracer(bridge).trace(example(), 1).tokens[0])
+    bridge.original_model.generation_config.eos_token_id = first
+    trace = rl.RetrievalTracer(bridge, include_eos=False).trace(example(), 6)
+    assert (trace.n_steps, trace.truncated) == (0, False)
+    assert trace.scores["reasoning"].shape == (0, 3, 4)
+
+
+def test_evidence_that_is_no_position(bridge):
+    tracer, ids = rl.RetrievalTracer(bridge), example().token_ids
+    _, cache = bridge.run_with_cache(ids[None])
+    for mask in (ids > 5, ids.float()):
+        with pytest.raises(EvidenceError, match="give positions, as mask.nonzero"):
+            tracer.scores_from_cache(cache, ids, mask)
+        with pytest.raises(EvidenceError, match="give positions"), tracer.record(mask):
+            pass
+
+
+def test_passes_that_cannot_be_recorded(bridge):
+    tracer, ids = rl.RetrievalTracer(bridge), example().token_ids[None]
+    with tracer.record([3]) as recorder:
+        bridge(ids, stop_at_layer=1)
+    with pytest.raises(InputError, match="did not run through every layer"):
+        _ = recorder.scores
+    embedded = bridge.original_model.get_input_embeddings()(ids)
+    with pytest.raises(InputError, match="fed token ids, not embeddings"), tracer.record([3]):
+        bridge(embedded)
+
+
+def test_no_copy_can_come_from_what_is_ahead(bridge):
+    ids = torch.tensor([9, 5, 6, 7, 5, 6, 7])
+    _, cache = bridge.run_with_cache(ids[None])
+    scores = [rl.CopyPaste(match="position")]
+    from retrieval_lens.scores import DecodedSteps, copy_targets
+
+    steps = DecodedSteps(
+        ids, 0, torch.arange(7), torch.tensor([5, 6, 7, 5, 6, 7, -1]), torch.arange(7)
+    )
+    for query, targets in enumerate(copy_targets(steps, "position")):
+        assert not targets[query + 1 :].any()
+    whole = rl.RetrievalTracer(bridge, scores).scores_from_cache(cache, ids, range(7))
+    assert whole["copy_paste_position"].shape == (7, 3, 4)
+
+
+def test_record_knows_where_the_response_begins(bridge):
+    ids = torch.tensor([9, 5, 6, 5, 7, 9, 5, 6, 5])
+    results = []
+    for prompt_length in (6, None):
+        tracer = rl.RetrievalTracer(bridge, [rl.CopyPaste(match="position")])
+        with tracer.record([1, 2, 3, 4], prompt_length) as recorder:
+            bridge(ids[None])
+        results.append(recorder.first_pass if prompt_length is None else recorder.prompt_length)
+        assert recorder.scores["copy_paste_position"].shape[0] == 9
+    assert results == [6, 9]
 
 
 def test_bad_caches(bridge):
