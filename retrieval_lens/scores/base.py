@@ -11,6 +11,7 @@ scored anew with other parameters of the second moment without running the model
 """
 
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, is_dataclass
 from functools import cached_property
 from typing import Any, ClassVar
@@ -19,6 +20,7 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
+from retrieval_lens.errors import InputError
 from retrieval_lens.types import EvidencePositions, TokenIds
 
 
@@ -102,3 +104,29 @@ class StepScore(ABC):
         """Class and parameters, JSON-able, for the record."""
         values = asdict(self) if is_dataclass(self) else dict(vars(self))
         return {"class": type(self).__name__, "observes": self.observes, **values}
+
+
+def check_scores(scores: Sequence[Any]) -> tuple[StepScore, ...]:
+    """The scores, if they can be traced together.
+
+    Raises:
+        InputError: Something else than step scores, two scores of one name, two that observe the
+            same in different ways, or no score.
+    """
+    if not scores:
+        raise InputError("scores is empty; give at least one, such as CopyPaste()")
+    for score in scores:
+        if not isinstance(score, StepScore):
+            raise InputError(
+                f"a score is an object such as CopyPaste() or Reasoning(), not {score!r}"
+            )
+    names = [score.name for score in scores]
+    if len(set(names)) < len(names):
+        raise InputError(f"two scores have the same name: {names}; pass name= to tell them apart")
+    readers = {(score.observes, type(score).observe) for score in scores}
+    if len(readers) > len({score.observes for score in scores}):
+        raise InputError(
+            "two scores say that they observe the same but read rows differently; give the one "
+            "that overrides observe() an `observes` of its own"
+        )
+    return tuple(scores)

@@ -11,7 +11,10 @@ Two decoders do the work: `FastDecoder` on the plain twin, `HookedDecoder` on th
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
+from types import TracebackType
+from typing import Self
 
 import torch
 from jaxtyping import Float, Int
@@ -37,6 +40,29 @@ class StepOutput:
 
 class Decoder(ABC):
     """Runs a batch of prompts; a context manager that leaves no hook behind."""
+
+    def __init__(self) -> None:
+        self.stack = ExitStack()
+
+    @abstractmethod
+    def attach(self, stack: ExitStack) -> None:
+        """Put the hooks on; whatever is entered into `stack` is undone in the end."""
+
+    def __enter__(self) -> Self:
+        try:
+            self.attach(self.stack)
+        except BaseException:
+            self.stack.close()
+            raise
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.stack.close()
 
     @abstractmethod
     def prefill(self, prompts: Prompts, n_new: int) -> None:

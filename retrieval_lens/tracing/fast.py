@@ -2,7 +2,6 @@
 
 from collections.abc import Sequence
 from contextlib import ExitStack
-from types import TracebackType
 from typing import Any
 
 import torch
@@ -26,28 +25,20 @@ class FastDecoder(Decoder):
     """Decodes on the bridge's twin; several rows at once where every layer sees everything."""
 
     def __init__(self, bridge: Any, listener: RowListener, hidden_at: Sequence[str]):
+        super().__init__()
         self.twin = twin_of(bridge)
         self.listener = listener
         self.modules = {name: _module_of(bridge, self.twin, name) for name in hidden_at}
         self.hidden: dict[str, Tensor] = {}
-        self.stack = ExitStack()
 
-    def __enter__(self) -> "FastDecoder":
+    def attach(self, stack: ExitStack) -> None:
+        """Hook what is to be read."""
         for name, (module, at_input) in self.modules.items():
             if at_input:
                 handle = module.register_forward_pre_hook(self._keeper(name), with_kwargs=True)
             else:
                 handle = module.register_forward_hook(self._keeper(name))
-            self.stack.callback(handle.remove)
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        self.stack.close()
+            stack.callback(handle.remove)
 
     def _keeper(self, name: str) -> Any:
         def keep(module: Any, args: Any, extra: Any) -> None:

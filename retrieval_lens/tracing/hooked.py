@@ -7,7 +7,6 @@ n x n pattern is built; otherwise the prefill must go through the bridge, in one
 
 from collections.abc import Sequence
 from contextlib import ExitStack
-from types import TracebackType
 from typing import Any
 
 import torch
@@ -37,27 +36,19 @@ class HookedDecoder(Decoder):
         hidden_at: Sequence[str],
         prefill_on_twin: bool = False,
     ):
+        super().__init__()
         self.bridge, self.listener, self.hidden_at = bridge, listener, tuple(hidden_at)
         self.prefill_on_twin = prefill_on_twin
         self.hidden: dict[str, Tensor] = {}
-        self.stack = ExitStack()
         self.decoding = False
 
-    def __enter__(self) -> "HookedDecoder":
+    def attach(self, stack: ExitStack) -> None:
+        """Hook what is to be read."""
         hooks = [
             (hook_names.pattern(i), self._on_pattern(i)) for i in attention_layers(self.bridge)
         ]
         hooks += [(name, self._keeper(name)) for name in self.hidden_at]
-        self.stack.enter_context(self.bridge.hooks(fwd_hooks=hooks))
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        self.stack.close()
+        stack.enter_context(self.bridge.hooks(fwd_hooks=hooks))
 
     def _on_pattern(self, layer: int) -> Any:
         def read(pattern: Tensor, hook: Any) -> None:

@@ -16,19 +16,15 @@ from torch import Tensor
 from retrieval_lens.errors import InputError
 from retrieval_lens.models import attention_layers, eos_token_ids, hook_names
 from retrieval_lens.progress import Advance, progress_bar
-from retrieval_lens.scores import CopyPaste, Reasoning, StepScore
+from retrieval_lens.scores import CopyPaste, Reasoning, check_scores
 from retrieval_lens.tasks import RetrievalExample
 from retrieval_lens.tracing.assembly import StepLog, assemble
 from retrieval_lens.tracing.decoding import greedy_decode
 from retrieval_lens.tracing.engine import choose_engine, open_decoder
 from retrieval_lens.tracing.kv_cache import uses_only_full_attention
 from retrieval_lens.tracing.limits import check_context, is_longrope
-from retrieval_lens.tracing.listening import (
-    PassRecorder,
-    as_positions,
-    patterns_of,
-    scores_from_patterns,
-)
+from retrieval_lens.tracing.listening import as_positions, patterns_of, scores_from_patterns
+from retrieval_lens.tracing.pass_recorder import PassRecorder
 from retrieval_lens.tracing.recorder import RowRecorder
 from retrieval_lens.tracing.trace import Trace
 from retrieval_lens.types import PositionScores, TokenIds
@@ -68,7 +64,7 @@ class RetrievalTracer:
         include_eos: bool = True,
     ):
         self.model = model
-        self.scores = tuple(_checked(scores if scores is not None else (CopyPaste(), Reasoning())))
+        self.scores = check_scores((CopyPaste(), Reasoning()) if scores is None else scores)
         if n_top < 0:
             raise InputError(f"n_top must not be negative; got {n_top}")
         self.hidden_at, self.n_top, self.include_eos = tuple(hidden_at), n_top, include_eos
@@ -238,23 +234,3 @@ class RetrievalTracer:
         recorder = PassRecorder(self.scores, layers, evidence, prompt_length, sliding)
         with self.model.hooks(fwd_hooks=recorder.hooks()):
             yield recorder
-
-
-def _checked(scores: Sequence[Any]) -> Sequence[StepScore]:
-    if not scores:
-        raise InputError("scores is empty; give at least one, such as CopyPaste()")
-    for score in scores:
-        if not isinstance(score, StepScore):
-            raise InputError(
-                f"a score is an object such as CopyPaste() or Reasoning(), not {score!r}"
-            )
-    names = [score.name for score in scores]
-    if len(set(names)) < len(names):
-        raise InputError(f"two scores have the same name: {names}; pass name= to tell them apart")
-    readers = {(score.observes, type(score).observe) for score in scores}
-    if len(readers) > len({score.observes for score in scores}):
-        raise InputError(
-            "two scores say that they observe the same but read rows differently; give the one "
-            "that overrides observe() an `observes` of its own"
-        )
-    return scores

@@ -126,7 +126,7 @@ def test_a_shared_start_is_computed_once_and_changes_nothing(smollm2):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("seed", [0, 1])
+@pytest.mark.parametrize("seed", SEEDS)
 def test_scores_from_cache_and_record_agree_with_the_trace(smollm2, case, seed):
     example, expected = case(seed)
     n_prompt, n_steps = len(example.token_ids), 24
