@@ -14,7 +14,6 @@ from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from types import TracebackType
-from typing import Self
 
 import torch
 from jaxtyping import Float, Int
@@ -48,7 +47,7 @@ class Decoder(ABC):
     def attach(self, stack: ExitStack) -> None:
         """Put the hooks on; whatever is entered into `stack` is undone in the end."""
 
-    def __enter__(self) -> Self:
+    def __enter__(self) -> "Decoder":
         try:
             self.attach(self.stack)
         except BaseException:
