@@ -114,7 +114,9 @@ class RetrievalTracer:
         hook engine, take one at a time whatever `batch_size` is.
 
         Raises:
-            As `trace`; nothing is run before all examples are known to fit.
+            InputError: `batch_size` below 1, or as in `trace`.
+            ContextLengthError: An example does not fit; nothing is run before all are known to.
+            NumericalError: NaN in the attention.
         """
         if batch_size < 1:
             raise InputError(f"batch_size must be at least 1; got {batch_size}")
