@@ -52,16 +52,19 @@ def strongest_heads(traces: Sequence[Any], score: str, n: int) -> list[tuple[str
     ]
 
 
-def step_table(trace: Trace) -> Table:
+def step_table(trace: Trace, most: int = 3) -> Table:
     """One line a step: the token, and by each score how many heads are active and which most."""
     table = Table(title="Active heads at each decode step, strongest first", title_justify="left")
-    table.add_column("step", justify="right", min_width=4)
-    table.add_column("token", no_wrap=True, min_width=10)
+    table.add_column("step", justify="right", no_wrap=True)
+    table.add_column("token", no_wrap=True)
     by_score = {name: active_heads(trace, name) for name in SHOWN}
     for name in by_score:
-        table.add_column(name, no_wrap=True, overflow="ellipsis", ratio=1)
+        table.add_column(name, no_wrap=True)
     for t, token in enumerate(trace.str_tokens):
-        cells = [f"{len(heads[t]):2d}  {' '.join(heads[t])}" for heads in by_score.values()]
+        cells = []
+        for heads in by_score.values():
+            more = " …" if len(heads[t]) > most else ""
+            cells.append(f"{len(heads[t]):2d}  {' '.join(heads[t][:most])}{more}")
         table.add_row(str(t), escape(repr(token)[1:-1]), *cells)
     return table
 
