@@ -45,8 +45,10 @@ def boot_folder(
 
     check_folder(folder)
     if tokenizer is None:
-        tokenizer = _own_tokenizer(folder, options["trust_remote_code"])
+        check_tokenizer(folder)
     weights = WholeWeights(read_architecture(folder, options["trust_remote_code"]))
+    if tokenizer is None:
+        tokenizer = _own_tokenizer(folder, options["trust_remote_code"])
     with _shielded(tokenizer) as given, _bars(progress), told_plainly(folder):
         bridge = TransformerBridge.boot_transformers(
             str(folder), tokenizer=given, model_class=weights, **options
@@ -114,7 +116,6 @@ def _own_tokenizer(folder: Path, trust_remote_code: bool) -> Any:
     """The tokenizer of a folder, as its configuration wants it."""
     from transformers import AutoTokenizer
 
-    check_tokenizer(folder)
     with told_plainly(folder):
         return AutoTokenizer.from_pretrained(folder, trust_remote_code=trust_remote_code)
 

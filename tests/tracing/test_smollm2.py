@@ -59,7 +59,8 @@ def assert_top_positions(trace, expected):
         np.testing.assert_allclose(trace.top_weights[t], best, atol=TOLERANCE)
         taken = np.take_along_axis(row, trace.top_positions[t].numpy(), axis=-1)
         np.testing.assert_allclose(taken, best, atol=TOLERANCE)
-        np.testing.assert_array_equal(trace.top_positions[t, ..., 0], row.argmax(-1))
+        first = np.take_along_axis(row, trace.top_positions[t, ..., :1].numpy(), axis=-1)[..., 0]
+        assert (row.max(-1) - first).max() < 1e-6  # the arg-max, or equal to it in float32
 
 
 def tracer(model):
