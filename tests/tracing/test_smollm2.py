@@ -5,7 +5,7 @@ from functools import cache
 import numpy as np
 import pytest
 import torch
-from transformers import AutoModelForCausalLM
+from transformers import AutoModelForCausalLM, AutoTokenizer
 
 import retrieval_lens as rl
 from retrieval_lens.models import checkpoint_folder
@@ -185,3 +185,12 @@ def test_hidden_states_of_other_layers(smollm2, case):
         torch.testing.assert_close(
             runs[0].hiddens[name], runs[1].hiddens[name], atol=1e-3, rtol=1e-4
         )
+
+
+def test_plain_text_is_tokenized_as_the_checkpoint_wants_it(smollm2):
+    own = AutoTokenizer.from_pretrained(checkpoint_folder("smollm2-135m"))
+    text = "Ann has three cats."
+    assert smollm2.tokenizer(text)["input_ids"] == own(text)["input_ids"]
+    example = rl.RetrievalExample.from_text(smollm2.tokenizer, text, [text])
+    assert example.token_ids.tolist() == own(text)["input_ids"]
+    assert example.meta["prepended_bos"] is False
