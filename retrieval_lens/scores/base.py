@@ -64,6 +64,18 @@ class DecodedSteps:
     predicted: Int[Tensor, " step"]
     evidence: EvidencePositions
 
+    @classmethod
+    def of_response(
+        cls,
+        prompt: Int[Tensor, " _"],
+        tokens: Int[Tensor, " step"],
+        evidence: Int[Tensor, " evidence"],
+    ) -> "DecodedSteps":
+        """The steps that wrote `tokens` after `prompt`; step 0 looks from the last prompt token."""
+        first = len(prompt) - 1
+        query_positions = torch.arange(first, first + len(tokens))
+        return cls(torch.cat([prompt, tokens]), len(prompt), query_positions, tokens, evidence)
+
 
 class StepScore(ABC):
     """Base of all step scores; subclass it and write `observe` for a score of your own.

@@ -59,13 +59,7 @@ def assemble(
     _check_finite(observed)
     _check_finite({"hidden state at " + name: value for name, value in hiddens.items()})
     prompt = example.token_ids
-    steps = DecodedSteps(
-        torch.cat([prompt, tokens]),
-        len(prompt),
-        torch.arange(len(prompt) - 1, len(prompt) - 1 + n),
-        tokens,
-        example.evidence,
-    )
+    steps = DecodedSteps.of_response(prompt, tokens, example.evidence)
     top = observed.pop(TOP_POSITIONS, None), observed.pop(TOP_WEIGHTS, None)
     chance = {score.name: score.chance(steps).float() for score in scores}
     text = _text(bridge.tokenizer, log.tokens)

@@ -5,7 +5,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
@@ -98,14 +97,7 @@ class Trace:
     @property
     def steps(self) -> DecodedSteps:
         """Tokens around the rows, as a score's second moment wants them."""
-        n_prompt = len(self.token_ids)
-        return DecodedSteps(
-            token_ids=torch.cat([self.token_ids, self.tokens]),
-            prompt_length=n_prompt,
-            query_positions=torch.arange(n_prompt - 1, n_prompt - 1 + self.n_steps),
-            predicted=self.tokens,
-            evidence=self.evidence,
-        )
+        return DecodedSteps.of_response(self.token_ids, self.tokens, self.evidence)
 
     def score(self, name: str) -> StepScores:
         """`scores[name]`, with an error that lists the known names.
