@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from hashlib import sha256
 from typing import Any
 
 import torch
@@ -68,7 +69,7 @@ class RetrievalExample:
         question: str = "",
         context: str = "",
         documents: Sequence[str] = (),
-        id: str = "text",
+        id: str | None = None,
         chat: bool = False,
         system: str | None = None,
         prepend_bos: bool | None = None,
@@ -86,7 +87,7 @@ class RetrievalExample:
             question: The question, for the record.
             context: The part of the prompt that holds the evidence, for the record.
             documents: The parts of the context, for the record.
-            id: Name of the example.
+            id: Name of the example; by default a digest of the prompt.
             chat: Put `prompt` through the tokenizer's chat template as the user's message.
             system: System message, with `chat=True` only.
             prepend_bos: Begin with the beginning-of-sequence token. None: as the tokenizer itself
@@ -129,7 +130,7 @@ class RetrievalExample:
                 f"{int(positions.max())}"
             )
         return cls(
-            id=id,
+            id=f"text-{sha256(text.encode()).hexdigest()[:8]}" if id is None else id,
             prompt=text,
             token_ids=ids[:max_tokens],
             evidence=positions,

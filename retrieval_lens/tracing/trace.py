@@ -110,13 +110,25 @@ class Trace:
             raise UnknownNameError(f"no score {name!r} in this trace; it has: {known}")
         return self.scores[name]
 
-    def active(self, name: str = "copy_paste") -> ActiveHeads:
-        """`[step, layer, head]`, the heads that are dynamic at each step by this score.
+    def scored(self, score: str | StepScore) -> StepScores:
+        """`[step, layer, head]` by the name of a traced score, or by `rescore`."""
+        return self.score(score) if isinstance(score, str) else self.rescore(score)
+
+    def active(self, name: str | StepScore = "copy_paste") -> ActiveHeads:
+        """`[step, layer, head]`, the heads that are dynamic at each step.
+
+        Args:
+            name: A traced score, or a score that observes what was traced.
 
         Raises:
             UnknownNameError: No score of that name was traced.
+            InputError: The trace did not observe what the score needs.
         """
-        return self.score(name) > self.thresholds[name].view(-1, 1, 1)
+        if isinstance(name, str):
+            thresholds = self.thresholds.get(name, self.score(name))
+        else:
+            thresholds = name.threshold(name.chance(self.steps).float())
+        return self.scored(name) > thresholds.view(-1, 1, 1)
 
     def lift(self, name: str = "reasoning") -> StepScores:
         """`[step, layer, head]`, score over chance level.
