@@ -8,7 +8,8 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from retrieval_lens import errors, heads, models, scores, tasks, tracing, types, viz
+    from retrieval_lens import ablation, errors, heads, models, scores, tasks, tracing, types, viz
+    from retrieval_lens.ablation import AblatedRun, AblationMode, Ablator
     from retrieval_lens.heads import (
         Dynamic,
         DynamicMinus,
@@ -34,6 +35,9 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 __all__ = [
+    "AblatedRun",
+    "AblationMode",
+    "Ablator",
     "AttentionRows",
     "CopyPaste",
     "DecodedSteps",
@@ -54,6 +58,7 @@ __all__ = [
     "StepScore",
     "TimeShifted",
     "Trace",
+    "ablation",
     "dynamic_heads",
     "errors",
     "heads",
@@ -71,6 +76,9 @@ __all__ = [
 ]
 
 _HOME = {
+    "AblatedRun": "ablation",
+    "AblationMode": "ablation",
+    "Ablator": "ablation",
     "AttentionRows": "scores",
     "CopyPaste": "scores",
     "DecodedSteps": "scores",

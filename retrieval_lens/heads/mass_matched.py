@@ -1,6 +1,7 @@
 """Mass-matched: for each head of D_t, the other head that looks at the evidence most alike."""
 
 from dataclasses import dataclass, field
+from typing import ClassVar
 
 from retrieval_lens.heads.head_set import Head, HeadSet
 from retrieval_lens.heads.step_heads import CleanStep, StepHeads
@@ -16,6 +17,7 @@ class MassMatched(StepHeads):
     """
 
     score: StepScore = field(default_factory=CopyPaste)
+    reads_masses: ClassVar[bool] = True
 
     def select(self, step: CleanStep) -> HeadSet:
         """The nearest heads outside D_t."""

@@ -32,7 +32,7 @@ class CleanStep:
         active: `[layer, head]`, D_t.
         scores: `[layer, head]` by the strategy's score.
         weights: `[layer, head]`, attention at the most attended position.
-        masses: `[layer, head]`, attention on the evidence.
+        masses: `[layer, head]`, attention on the evidence; zeros unless `reads_masses`.
         trace: The clean trace of the whole response; None unless `reads_trace`.
     """
 
@@ -61,11 +61,13 @@ class StepHeads(ABC):
         score: By which heads are active.
         reads_step: Whether `select` looks at the step's own clean pass.
         reads_trace: Whether it looks at the clean trace of the whole response.
+        reads_masses: Whether it looks at the attention on the evidence.
     """
 
     score: StepScore = CopyPaste()
     reads_step: ClassVar[bool] = True
     reads_trace: ClassVar[bool] = False
+    reads_masses: ClassVar[bool] = False
 
     @abstractmethod
     def select(self, step: CleanStep) -> HeadSet:

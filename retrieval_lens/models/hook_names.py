@@ -3,6 +3,7 @@
 | function or constant | what passes there | shape |
 |---|---|---|
 | `pattern(layer)` | attention after softmax | `batch head query_pos key_pos` |
+| `attn_scores(layer)` | attention before softmax, masked | `batch head query_pos key_pos` |
 | `z(layer)` | what each head read, before the output projection | `batch pos head d_head` |
 | `resid_pre(layer)`, `resid_post(layer)` | residual stream around a block | `batch pos d_model` |
 | `FINAL_NORM_IN`, `FINAL_NORM_OUT` | around the norm before the logits | `batch pos d_model` |
@@ -34,6 +35,11 @@ _BLOCK = re.compile(r"blocks\.(\d+)\.")
 def pattern(layer: int) -> str:
     """Hook name of a layer's attention pattern, `batch head query_pos key_pos`."""
     return f"blocks.{layer}.attn.hook_pattern"
+
+
+def attn_scores(layer: int) -> str:
+    """Hook name of a layer's masked scores before softmax, `batch head query_pos key_pos`."""
+    return f"blocks.{layer}.attn.hook_attn_scores"
 
 
 def z(layer: int) -> str:

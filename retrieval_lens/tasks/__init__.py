@@ -10,11 +10,13 @@ from retrieval_lens.tasks.needle_formats import (
     needle_format,
     register_needle_format,
 )
+from retrieval_lens.tasks.outcomes import OUTCOMES, response_outcome
 from retrieval_lens.tasks.token_spans import find_span, positions_of, tokenize
 
 __all__ = [
     "HAYSTACKS",
     "NEEDLE_FORMATS",
+    "OUTCOMES",
     "NeedleFormat",
     "RetrievalExample",
     "find_span",
@@ -23,5 +25,6 @@ __all__ = [
     "positions_of",
     "register_needle_format",
     "response_metrics",
+    "response_outcome",
     "tokenize",
 ]

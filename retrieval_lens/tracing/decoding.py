@@ -14,12 +14,15 @@ from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from types import TracebackType
+from typing import Any
 
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
 from retrieval_lens.errors import NumericalError
+from retrieval_lens.tracing.edits import AttentionEdit
+from retrieval_lens.tracing.fast_attention import RowListener
 from retrieval_lens.tracing.recorder import Observations, RowRecorder
 from retrieval_lens.types import Prompts
 
@@ -64,12 +67,42 @@ class Decoder(ABC):
         self.stack.close()
 
     @abstractmethod
-    def prefill(self, prompts: Prompts, n_new: int) -> None:
-        """Take in all but the last token of each prompt, with room for `n_new` steps."""
+    def prefill(
+        self, prompts: Prompts, n_new: int, edits: Sequence[AttentionEdit | None] | None = None
+    ) -> None:
+        """Take in all but the last token of each prompt, with room for `n_new` steps.
+
+        Args:
+            prompts: Token ids of each.
+            n_new: Most steps.
+            edits: An edit of the whole prefill for each prompt, or None.
+        """
 
     @abstractmethod
-    def step(self, tokens: Int[Tensor, " row"]) -> StepOutput:
-        """Feed one token a row."""
+    def step(
+        self,
+        tokens: Int[Tensor, " row"],
+        edit: AttentionEdit | None = None,
+        listener: RowListener | None = None,
+        again: bool = False,
+    ) -> StepOutput:
+        """Feed one token a row.
+
+        Args:
+            tokens: `[row]`; fewer than there are rows feed the first ones alone.
+            edit: Changes attention in this step.
+            listener: Gets the rows instead of the decoder's own.
+            again: The step was just run without `edit` and taken back; layers below the first that
+                the edit touches need not run, and their rows are not sent.
+        """
+
+    @abstractmethod
+    def snapshot(self, newest: bool = False) -> Any:
+        """Where the cache is now, to be restored; `newest` copies what the last step wrote."""
+
+    @abstractmethod
+    def restore(self, snapshot: Any) -> None:
+        """Take back every step since the snapshot."""
 
     @abstractmethod
     def keep(self, rows: list[int]) -> None:

@@ -28,11 +28,27 @@ _PROOFS: "WeakKeyDictionary[nn.Module, tuple[tuple[float, ...], str | None]]" = 
 
 
 def open_decoder(
-    bridge: Any, engine: str, listener: RowListener, hidden_at: Sequence[str]
+    bridge: Any,
+    engine: str,
+    listener: RowListener,
+    hidden_at: Sequence[str] = (),
+    prefix: Any = None,
+    replays: bool = False,
 ) -> FastDecoder | HookedDecoder:
-    """A decoder of the chosen engine, to be entered."""
+    """A decoder of the chosen engine, to be entered.
+
+    Args:
+        bridge: The model.
+        engine: `"fast"` or `"hooks"`.
+        listener: Gets every decode row.
+        hidden_at: Hook names whose state is kept.
+        prefix: A `Prefix` to begin prompts with, or None; the hook engine prefills whole prompts.
+        replays: Whether steps will be run again with edits.
+    """
+    if prefix is not None:
+        prefix.require_current(bridge)
     if engine == "fast":
-        return FastDecoder(bridge, listener, hidden_at)
+        return FastDecoder(bridge, listener, hidden_at, prefix, replays)
     on_twin = _why_not_fast(bridge, ()) is None
     return HookedDecoder(bridge, listener, hidden_at, prefill_on_twin=on_twin)
 

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from contextlib import ExitStack
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from jaxtyping import Int
@@ -10,12 +10,22 @@ from torch import Tensor
 from transformers import DynamicCache
 
 from retrieval_lens.errors import InputError
-from retrieval_lens.models import hook_names
+from retrieval_lens.models import attention_layers, hook_names
 from retrieval_lens.tracing.decoding import Decoder, StepOutput
+from retrieval_lens.tracing.edits import AttentionEdit, n_untouched
 from retrieval_lens.tracing.fast_attention import RowListener, listening
-from retrieval_lens.tracing.kv_cache import BufferCache, uses_only_full_attention
+from retrieval_lens.tracing.kv_cache import (
+    BufferCache,
+    copy_layers,
+    restore_layers,
+    uses_only_full_attention,
+)
+from retrieval_lens.tracing.replay import Replay
 from retrieval_lens.tracing.twin import twin_of
 from retrieval_lens.types import Prompts
+
+if TYPE_CHECKING:
+    from retrieval_lens.tracing.prefix import Prefix
 
 MIN_SHARED = 32  # tokens
 MASK_LIMIT = 2**24  # entries of one mask
@@ -24,10 +34,20 @@ MASK_LIMIT = 2**24  # entries of one mask
 class FastDecoder(Decoder):
     """Decodes on the bridge's twin; several rows at once where every layer sees everything."""
 
-    def __init__(self, bridge: Any, listener: RowListener, hidden_at: Sequence[str]):
+    def __init__(
+        self,
+        bridge: Any,
+        listener: RowListener,
+        hidden_at: Sequence[str],
+        prefix: "Prefix | None" = None,
+        replays: bool = False,
+    ):
         super().__init__()
         self.twin = twin_of(bridge)
-        self.listener = listener
+        self.listener, self.prefix, self.replays = listener, prefix, replays
+        self.layers = attention_layers(bridge)
+        blocks = self.twin.get_submodule(bridge.adapter.component_mapping["blocks"].name)
+        self.blocks = Replay([blocks[layer] for layer in range(len(blocks))])
         self.modules = {name: _module_of(bridge, self.twin, name) for name in hidden_at}
         self.hidden: dict[str, Tensor] = {}
 
@@ -39,6 +59,8 @@ class FastDecoder(Decoder):
             else:
                 handle = module.register_forward_hook(self._keeper(name))
             stack.callback(handle.remove)
+        if self.replays:
+            self.blocks.attach(stack)
 
     def _keeper(self, name: str) -> Any:
         def keep(module: Any, args: Any, extra: Any) -> None:
@@ -52,10 +74,12 @@ class FastDecoder(Decoder):
         return keep
 
     @torch.inference_mode()
-    def prefill(self, prompts: Prompts, n_new: int) -> None:
+    def prefill(
+        self, prompts: Prompts, n_new: int, edits: Sequence[AttentionEdit | None] | None = None
+    ) -> None:
         """One prompt after the other, unpadded, each into its row of one buffer.
 
-        A start that an earlier prompt has as well is not computed again.
+        A start that the prefix or an earlier prompt has as well is not computed again.
         """
         config = self.twin.config
         lengths = [len(prompt) - 1 for prompt in prompts]
@@ -70,29 +94,79 @@ class FastDecoder(Decoder):
         self.n_cached = max(lengths)
         self.padding = torch.tensor([self.n_cached - length for length in lengths])
         starts = [prompt[:-1] for prompt in prompts]
+        edits = edits or [None] * len(prompts)
         for row, start in enumerate(starts):
-            shared = 0
-            if isinstance(self.cache, BufferCache):
-                like, shared = longest_shared_start(starts[:row], start)
-                self.cache.begin_row(row, like, shared)
+            shared = self._share(row, starts, edits)
             if len(start) > shared:
-                self._forward(start[shared:].unsqueeze(0))
+                with listening(None, edits[row]):
+                    self._forward(start[shared:].unsqueeze(0))
         if isinstance(self.cache, BufferCache):
             self.cache.begin_decode()
 
+    def _share(self, row: int, starts: Prompts, edits: Sequence[AttentionEdit | None]) -> int:
+        """Begin a row with what it has in common with what is known; how many tokens that is."""
+        if not isinstance(self.cache, BufferCache):
+            return 0
+        like, shared = 0, 0
+        if edits[row] is None:
+            known = [i for i in range(row) if edits[i] is None]
+            index, shared = longest_shared_start([starts[i] for i in known], starts[row])
+            like = known[index] if known else 0
+            if self.prefix is not None:
+                _, in_prefix = longest_shared_start([self.prefix.token_ids], starts[row])
+                if in_prefix > shared:
+                    self.cache.fill_row(row, self.prefix.keys, self.prefix.values, in_prefix)
+                    return in_prefix
+        self.cache.begin_row(row, like, shared)
+        return shared
+
     @torch.inference_mode()
-    def step(self, tokens: Int[Tensor, " row"]) -> StepOutput:
+    def step(
+        self,
+        tokens: Int[Tensor, " row"],
+        edit: AttentionEdit | None = None,
+        listener: RowListener | None = None,
+        again: bool = False,
+    ) -> StepOutput:
         """One token a row; rows shorter than the longest are masked at their front."""
+        n = len(tokens)
         self.n_cached += 1
         extra: dict[str, Any] = {}
-        if bool(self.padding.any()):
+        if bool(self.padding[:n].any()):
             slots = torch.arange(self.n_cached)
-            extra["attention_mask"] = (slots >= self.padding.unsqueeze(1)).long()
-            extra["position_ids"] = self.query_positions().unsqueeze(1)
-        with listening(self.listener):
+            extra["attention_mask"] = (slots >= self.padding[:n].unsqueeze(1)).long()
+            extra["position_ids"] = self.query_positions()[:n].unsqueeze(1)
+        if isinstance(self.cache, BufferCache):
+            self.cache.first_rows(n)
+        with ExitStack() as stack:
+            stack.enter_context(listening(listener or self.listener, edit))
+            if again:
+                stack.enter_context(self.blocks.replaying(self._untouched(edit), n))
             logits = self._forward(tokens.unsqueeze(1), **extra).logits
+        if isinstance(self.cache, BufferCache):
+            self.cache.set_length(self.n_cached)
         hidden = {name: self.hidden[name] for name in self.modules}
         return StepOutput(logits[:, -1].float(), hidden)
+
+    def _untouched(self, edit: AttentionEdit | None) -> int:
+        """Blocks that need not run again; all do where their cache forgot the step."""
+        if edit is None or not self.replays or not isinstance(self.cache, BufferCache):
+            return 0
+        return n_untouched(self.layers, edit, len(self.blocks.blocks))
+
+    def snapshot(self, newest: bool = False) -> Any:
+        """The length of the buffer, and a copy of its last slot if asked for; see `Decoder`."""
+        if not isinstance(self.cache, BufferCache):
+            return self.n_cached, copy_layers(self.cache)
+        return self.n_cached, self.cache.newest() if newest else None
+
+    def restore(self, snapshot: Any) -> None:
+        """Take back every step since the snapshot."""
+        self.n_cached, state = snapshot
+        if isinstance(self.cache, BufferCache):
+            self.cache.rewind(self.n_cached, state)
+        else:
+            restore_layers(self.cache, state)
 
     def _forward(self, token_ids: Tensor, **extra: Any) -> Any:
         device = self.twin.get_input_embeddings().weight.device

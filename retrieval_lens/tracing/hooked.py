@@ -6,7 +6,7 @@ n x n pattern is built; otherwise the prefill must go through the bridge, in one
 """
 
 from collections.abc import Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, nullcontext
 from typing import Any
 
 import torch
@@ -21,7 +21,9 @@ from retrieval_lens.models import (
     hook_names,
 )
 from retrieval_lens.tracing.decoding import Decoder, StepOutput
+from retrieval_lens.tracing.edits import AttentionEdit, edit_hooks
 from retrieval_lens.tracing.fast_attention import RowListener
+from retrieval_lens.tracing.kv_cache import copy_layers, restore_layers
 from retrieval_lens.tracing.twin import twin_of
 from retrieval_lens.types import Prompts
 
@@ -40,7 +42,7 @@ class HookedDecoder(Decoder):
         self.bridge, self.listener, self.hidden_at = bridge, listener, tuple(hidden_at)
         self.prefill_on_twin = prefill_on_twin
         self.hidden: dict[str, Tensor] = {}
-        self.decoding = False
+        self.decoding: RowListener | None = None
 
     def attach(self, stack: ExitStack) -> None:
         """Hook what is to be read."""
@@ -52,8 +54,8 @@ class HookedDecoder(Decoder):
 
     def _on_pattern(self, layer: int) -> Any:
         def read(pattern: Tensor, hook: Any) -> None:
-            if self.decoding:
-                self.listener(layer, pattern[:, :, -1].float())
+            if self.decoding is not None:
+                self.decoding(layer, pattern[:, :, -1].float())
 
         return read
 
@@ -64,7 +66,9 @@ class HookedDecoder(Decoder):
         return keep
 
     @torch.inference_mode()
-    def prefill(self, prompts: Prompts, n_new: int) -> None:
+    def prefill(
+        self, prompts: Prompts, n_new: int, edits: Sequence[AttentionEdit | None] | None = None
+    ) -> None:
         """The prompt but its last token, on the twin where that is allowed."""
         if len(prompts) != 1:
             raise InputError("the hook engine decodes one prompt at a time")
@@ -73,25 +77,46 @@ class HookedDecoder(Decoder):
         self.n_cached = start.shape[1]
         if self.n_cached == 0:
             return
-        if self.prefill_on_twin:
+        edit = edits[0] if edits else None
+        if self.prefill_on_twin and edit is None:
             twin = twin_of(self.bridge)
             device = twin.get_input_embeddings().weight.device
             twin(start.to(device), past_key_values=self.cache, use_cache=True, logits_to_keep=1)
         else:
-            self._forward(start)
+            with self._editing(edit):
+                self._forward(start)
             clear_kept_patterns(self.bridge)
 
     @torch.inference_mode()
-    def step(self, tokens: Int[Tensor, " row"]) -> StepOutput:
-        """One token through the bridge."""
+    def step(
+        self,
+        tokens: Int[Tensor, " row"],
+        edit: AttentionEdit | None = None,
+        listener: RowListener | None = None,
+        again: bool = False,
+    ) -> StepOutput:
+        """One token through the bridge, every layer of it."""
         self.n_cached += 1
-        self.decoding = True
+        self.decoding = listener or self.listener
         try:
-            logits = self._forward(tokens.unsqueeze(1))
+            with self._editing(edit):
+                logits = self._forward(tokens.unsqueeze(1))
         finally:
-            self.decoding = False
+            self.decoding = None
         hidden = {name: self.hidden[name] for name in self.hidden_at}
         return StepOutput(logits[:, -1].float(), hidden)
+
+    def _editing(self, edit: AttentionEdit | None) -> Any:
+        return nullcontext() if edit is None else self.bridge.hooks(fwd_hooks=edit_hooks(edit))
+
+    def snapshot(self, newest: bool = False) -> Any:
+        """Shallow copies of the cache's layers, which every step replaces."""
+        return self.n_cached, copy_layers(self.cache)
+
+    def restore(self, snapshot: Any) -> None:
+        """Put them back."""
+        self.n_cached, layers = snapshot
+        restore_layers(self.cache, layers)
 
     def _forward(self, token_ids: Tensor) -> Tensor:
         device = next(self.bridge.original_model.parameters()).device

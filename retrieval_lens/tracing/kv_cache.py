@@ -5,9 +5,12 @@
 2. Prompts are prefilled one by one, without padding, each straight into its row of the buffer and
    right-aligned, so that all rows end at the same slot; the slots before a row's prompt are masked.
 3. What a prompt has in common with the start of an earlier one is copied, not computed again.
-4. From then on all rows decode together, and a finished row can be dropped.
+4. From then on all rows decode together, or the first few of them, and a finished row can be
+   dropped.
+5. A step can be taken back and run again: its slot is written anew, or put back as it was.
 """
 
+import copy
 from collections.abc import Sequence
 from typing import Any
 
@@ -105,6 +108,55 @@ class BufferCache(Cache):
             for row, length in enumerate(self.lengths):
                 layer.pad(row, self.longest - length)
 
+    def fill_row(
+        self, row: int, keys: Sequence[torch.Tensor], values: Sequence[torch.Tensor], n: int
+    ) -> None:
+        """Take the first `n` slots of a row from outside, `[1, kv_head, slot, d_head]` a layer."""
+        first = self.longest - self.lengths[row]
+        for layer, key, value in zip(self.buffers, keys, values, strict=True):
+            if not layer.is_initialized:
+                layer.lazy_initialization(key, value)
+            assert layer.keys is not None and layer.values is not None
+            layer.keys[row, :, first : first + n] = key[0, :, :n]
+            layer.values[row, :, first : first + n] = value[0, :, :n]
+            layer.rows, layer.first, layer.length = slice(row, row + 1), first, n
+
+    def first_rows(self, n: int) -> None:
+        """Let the next forward pass extend the first `n` rows."""
+        for layer in self.buffers:
+            layer.rows = slice(0, n)
+
+    def set_length(self, length: int) -> None:
+        """Say how many slots are in use, in layers too that a forward pass has left out."""
+        for layer in self.buffers:
+            layer.length = length
+
+    def newest(self) -> list[tuple[torch.Tensor, torch.Tensor]]:
+        """A copy of the slot that was written last, of the rows at hand."""
+        slots = []
+        for layer in self.buffers:
+            assert layer.keys is not None and layer.values is not None
+            at = layer.first + layer.length - 1
+            slots.append(
+                (layer.keys[layer.rows, :, at].clone(), layer.values[layer.rows, :, at].clone())
+            )
+        return slots
+
+    def rewind(
+        self, length: int, newest: Sequence[tuple[torch.Tensor, torch.Tensor]] | None = None
+    ) -> None:
+        """Go back to `length` slots, with the last of them as copied by `newest`.
+
+        A copy of one row is put into every row.
+        """
+        for i, layer in enumerate(self.buffers):
+            layer.length = length
+            if newest is not None:
+                assert layer.keys is not None and layer.values is not None
+                rows = slice(0, layer.shape[0] if len(newest[i][0]) == 1 else len(newest[i][0]))
+                layer.keys[rows, :, layer.first + length - 1] = newest[i][0]
+                layer.values[rows, :, layer.first + length - 1] = newest[i][1]
+
     def keep(self, rows: torch.Tensor) -> None:
         """Drop all rows but these."""
         for layer in self.buffers:
@@ -115,3 +167,13 @@ def uses_only_full_attention(config: Any) -> bool:
     """Whether every layer sees the whole context, so that a `BufferCache` can hold it."""
     cache = DynamicCache(config=config)
     return all(type(layer) is DynamicLayer for layer in cache.layers)
+
+
+def copy_layers(cache: Any) -> list[Any]:
+    """A snapshot of a `DynamicCache`: every step puts new tensors in, so the old ones stay."""
+    return [copy.copy(layer) for layer in cache.layers]
+
+
+def restore_layers(cache: Any, layers: Sequence[Any]) -> None:
+    """Go back to a snapshot, which can be gone back to again."""
+    cache.layers = [copy.copy(layer) for layer in layers]

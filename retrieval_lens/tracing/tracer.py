@@ -76,6 +76,7 @@ class RetrievalTracer:
         engine: Engine = "auto",
         *,
         hidden_at: Sequence[str] | None = None,
+        prefix: Any = None,
         progress: bool = True,
     ) -> Trace:
         """Trace one example.
@@ -86,6 +87,7 @@ class RetrievalTracer:
             engine: `"fast"` runs the plain modules, `"hooks"` the bridge; `"auto"` takes the fast
                 one where it is proven equal on this model and no hook of yours is on the bridge.
             hidden_at: Hook names whose state is kept; by default those of the tracer.
+            prefix: From `prefill_prefix`; what the prompt shares with it is not computed again.
             progress: Show a progress bar when it takes more than two seconds.
 
         Raises:
@@ -96,7 +98,7 @@ class RetrievalTracer:
         names = self.hidden_at if hidden_at is None else tuple(hidden_at)
         what = f"tracing {len(example.token_ids)} prompt tokens"
         with progress_bar(what, max_new_tokens, progress) as advance:
-            return self._trace([example], max_new_tokens, engine, names, advance)[0]
+            return self._trace([example], max_new_tokens, engine, names, prefix, advance)[0]
 
     def trace_many(
         self,
@@ -106,6 +108,7 @@ class RetrievalTracer:
         engine: Engine = "auto",
         *,
         hidden_at: Sequence[str] | None = None,
+        prefix: Any = None,
         progress: bool = True,
     ) -> list[Trace]:
         """Trace several examples, `batch_size` at a time, in the order given.
@@ -129,8 +132,10 @@ class RetrievalTracer:
         with progress_bar("tracing", len(examples), progress) as advance:
             for start in range(0, len(order), size):
                 part = order[start : start + size]
-                batch = self._trace([examples[i] for i in part], max_new_tokens, engine, names)
-                traces |= dict(zip(part, batch, strict=True))
+                done = self._trace(
+                    [examples[i] for i in part], max_new_tokens, engine, names, prefix
+                )
+                traces |= dict(zip(part, done, strict=True))
                 advance(len(part))
         return [traces[i] for i in range(len(examples))]
 
@@ -145,6 +150,7 @@ class RetrievalTracer:
         max_new_tokens: int,
         engine: Engine,
         hidden_at: Sequence[str],
+        prefix: Any,
         advance: Advance | None = None,
     ) -> list[Trace]:
         for example in examples:
@@ -154,7 +160,7 @@ class RetrievalTracer:
         recorder = RowRecorder(self.scores, layers, [e.evidence for e in examples], self.n_top)
         logs = [StepLog() for _ in examples]
         prompts = [example.token_ids for example in examples]
-        with open_decoder(self.model, chosen, recorder.listen, hidden_at) as decoder:
+        with open_decoder(self.model, chosen, recorder.listen, hidden_at, prefix) as decoder:
             for step in greedy_decode(decoder, recorder, prompts, max_new_tokens, stop_ids):
                 for row, index in enumerate(step.rows):
                     logs[index].add(step, row)

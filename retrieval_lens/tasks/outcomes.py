@@ -1,0 +1,57 @@
+"""What became of a response, in one word.
+
+| outcome | the response |
+|---|---|
+| `exact` | holds the whole answer |
+| `truncated` | was cut by the token limit while it was writing the answer, right so far |
+| `partial` | holds a piece of the answer that chance does not give |
+| `refusal` | says that it does not know |
+| `fluent_wrong` | anything else: text that goes its own way |
+
+The piece must be a quarter of the answer, and at least four characters, in one run: two random
+UUIDs hardly ever share nine characters in a row.
+"""
+
+import re
+from difflib import SequenceMatcher
+
+OUTCOMES = ("exact", "partial", "fluent_wrong", "refusal", "truncated")
+_REFUSAL = re.compile(
+    r"\b(i (do not|don't|cannot|can't|could not|couldn't|am unable|am not able)"
+    r"|i'm (sorry|unable|not)|no (mention|information)|unknown|not sure"
+    r"|(is|was|does|do|are)(n't| not) "
+    r"(mentioned|stated|given|provided|specified|contain|say|know|found|in the))\b",
+    re.IGNORECASE,
+)
+
+
+def response_outcome(answer: str, response: str, truncated: bool) -> str:
+    """One of `OUTCOMES`, the first that fits in the order of the table above.
+
+    Args:
+        answer: What a right response holds; "" where there is none.
+        response: The generated text.
+        truncated: Whether generation ran into its limit.
+
+    Example:
+        >>> response_outcome("amber otter candle", "It was called amber otter", True)
+        'truncated'
+        >>> response_outcome("amber otter candle", "It was the amber otter of old.", False)
+        'partial'
+        >>> response_outcome("amber otter candle", "I don't know.", False)
+        'refusal'
+    """
+    if answer and answer in response:
+        return "exact"
+    enough = max(4, -(-len(answer) // 4))
+    if truncated and _ends_inside(answer, response, enough):
+        return "truncated"
+    match = SequenceMatcher(None, answer, response, autojunk=False).find_longest_match()
+    if answer and match.size >= min(enough, len(answer)):
+        return "partial"
+    return "refusal" if _REFUSAL.search(response.replace("\u2019", "'")) else "fluent_wrong"
+
+
+def _ends_inside(answer: str, response: str, enough: int) -> bool:
+    """Whether the response's last characters are the answer's first, and enough of them."""
+    return any(response.endswith(answer[:n]) for n in range(enough, len(answer)))
