@@ -2,7 +2,7 @@
 VENV := .venv
 PY := $(VENV)/bin/python
 STAMP := $(VENV)/.installed
-EXTRAS := dev,docs,notebooks
+EXTRAS := dev,docs,notebooks,cluster
 # One thread a worker: two processes of two threads each are four times slower on two cores.
 TEST := OMP_NUM_THREADS=1 $(PY) -m pytest -n 2
 
@@ -33,6 +33,7 @@ docs: install
 
 bench: install
 	$(PY) benchmarks/trace.py
+	$(PY) benchmarks/ablate.py
 
 clean:
 	rm -rf $(VENV) site demo

@@ -33,8 +33,9 @@ def save_json(path: str | Path, kind: str, content: Any, version: int = 1) -> Pa
     """
     path = Path(path)
     try:
-        body = _canonical(content)
-    except (TypeError, ValueError) as error:
+        # Keys become texts before they are sorted, as they will be when the file is read.
+        body = _canonical(json.loads(_canonical(content)))
+    except (TypeError, ValueError, RecursionError) as error:
         raise InputError(f"cannot write {path} as JSON: {error}") from error
     head = json.dumps({"format": PREFIX + kind, "version": version, "sha256": _digest(body)})
     write_atomically(path, f'{head[:-1]}, "content": {body}}}\n'.encode())
@@ -55,13 +56,14 @@ def load_json(path: str | Path, kind: str, version: int = 1) -> Any:
         envelope = json.loads(path.read_bytes())
         found, number, digest = (envelope[key] for key in ("format", "version", "sha256"))
         content = envelope["content"]
+        actual = _digest(_canonical(content))
     except (ValueError, TypeError, KeyError, RecursionError) as error:
         raise FileFormatError(
             f"{path} is damaged, or not a {kind} of this package: {error!r}"
         ) from error
     if (found, number) != (PREFIX + kind, version):
         raise FileFormatError(f"{path} is {found!r} {number!r}, wanted {PREFIX + kind} {version}")
-    if digest != _digest(_canonical(content)):
+    if digest != actual:
         raise FileFormatError(f"{path} does not match its checksum: it was altered or cut short")
     return content
 

@@ -8,9 +8,13 @@ import pytest
 import retrieval_lens as rl
 
 NAMES = {
-    "AttentionRows", "CopyPaste", "DecodedSteps", "Reasoning", "RetrievalExample",
-    "RetrievalTracer", "StepScore", "Trace", "errors", "load_model", "model_info", "models",
-    "needle_example", "scores", "tasks", "tracing", "types", "viz",
+    "AblatedRun", "AblationMode", "Ablator", "AttentionRows", "CopyPaste", "DecodedSteps",
+    "Dynamic", "DynamicMinus", "ExampleStatic", "Head", "HeadSet", "LayerMatched", "MassMatched",
+    "RandomOutside", "Reasoning", "RetrievalExample", "RetrievalTracer", "StaticByCount",
+    "StaticMinus", "StepHeads", "StepScore", "TimeShifted", "Trace", "ablation", "analysis",
+    "compare_heads", "detect_heads", "detectors", "dynamic_heads", "errors", "experiments", "heads",
+    "load_model", "model_info", "models", "needle_example", "published_heads", "random_heads",
+    "scores", "static_heads", "tasks", "tracing", "types", "viz",
 }  # fmt: skip
 
 
@@ -25,7 +29,7 @@ def test_public_names():
 
 def test_importing_loads_nothing_heavy():
     code = (
-        "import sys, retrieval_lens, retrieval_lens.viz, retrieval_lens.models\n"
+        "import sys, retrieval_lens, retrieval_lens.viz, retrieval_lens.models, retrieval_lens.cli\n"
         "heavy = {'torch', 'transformers', 'transformer_lens', 'pandas', 'circuitsvis'}\n"
         "sys.exit(str(heavy & set(sys.modules)) if heavy & set(sys.modules) else 0)"
     )

@@ -1,4 +1,4 @@
-"""The command line: `retrieval-lens trace`, `retrieval-lens demo`."""
+"""The command line: `retrieval-lens trace`, `detect`, `ablate`, `grid`, `demo`."""
 
 from retrieval_lens.cli.app import main
 

@@ -9,7 +9,10 @@ import typer
 from rich.console import Console
 from rich.markup import escape
 
+from retrieval_lens.cli.ablate import ablate
 from retrieval_lens.cli.demo import demo
+from retrieval_lens.cli.detect import detect
+from retrieval_lens.cli.grid import grid_app
 from retrieval_lens.cli.trace import trace
 from retrieval_lens.errors import RetrievalLensError
 
@@ -22,6 +25,9 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 app.command()(trace)
+app.command()(detect)
+app.command()(ablate)
+app.add_typer(grid_app, name="grid")
 app.command()(demo)
 
 

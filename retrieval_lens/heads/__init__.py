@@ -6,6 +6,7 @@ from retrieval_lens.heads.example_static import ExampleStatic
 from retrieval_lens.heads.head_set import Head, HeadSet
 from retrieval_lens.heads.layer_matched import LayerMatched
 from retrieval_lens.heads.mass_matched import MassMatched
+from retrieval_lens.heads.published import published_heads
 from retrieval_lens.heads.random_outside import RandomOutside
 from retrieval_lens.heads.random_sets import model_shape, random_heads
 from retrieval_lens.heads.static import static_heads
@@ -33,6 +34,7 @@ __all__ = [
     "as_step_heads",
     "dynamic_heads",
     "model_shape",
+    "published_heads",
     "random_heads",
     "static_heads",
 ]

@@ -57,6 +57,7 @@ def dynamic_heads(
 
     Raises:
         UnknownNameError: No such score in the trace.
+        InputError: `k` is negative.
 
     Example:
         ```python
@@ -65,6 +66,8 @@ def dynamic_heads(
     """
     active, scores = trace.active(score), trace.scored(score)
     most = active[0].numel() if k is None else k.__index__()
+    if most < 0:
+        raise InputError(f"k must not be negative; got {most}")
     name = score if isinstance(score, str) else score.name
     made = {"detector": f"active by {name}", "example": trace.provenance["example"]["id"]}
     return [

@@ -10,6 +10,7 @@
 import math
 import re
 from collections.abc import Iterable, Iterator, Mapping, Set
+from operator import index
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -83,8 +84,8 @@ class HeadSet(Set):
         provenance: Mapping[str, Any] | None = None,
     ):
         self.heads = tuple(_head(head) for head in heads)
-        self.scores = None if scores is None else tuple(float(score) for score in scores)
-        self.example_ids = tuple(sorted(set(example_ids)))
+        self.scores = None if scores is None else _scores(scores)
+        self.example_ids = tuple(sorted(_ids(example_ids)))
         self.provenance = dict(provenance or {})
         self._members = frozenset(self.heads)
         if len(self._members) < len(self.heads):
@@ -97,7 +98,7 @@ class HeadSet(Set):
                 raise InputError("a score of the set is NaN or infinite")
 
     def __contains__(self, head: object) -> bool:
-        return head in self._members
+        return (Head.parse(head) if isinstance(head, str) else head) in self._members
 
     def __iter__(self) -> Iterator[Head]:
         return iter(self.heads)
@@ -115,16 +116,25 @@ class HeadSet(Set):
         return f"HeadSet({len(self)} heads: {self.top(8)}{' …' if len(self) > 8 else ''})"
 
     def __and__(self, other: Any) -> "HeadSet":
+        other = _head_set(other)
         return self._from(other, [head for head in self if head in other])
 
     def __or__(self, other: Any) -> "HeadSet":
+        other = _head_set(other)
         return self._from(other, [*self, *(head for head in other if head not in self)])
 
     def __sub__(self, other: Any) -> "HeadSet":
+        other = _head_set(other)
         return self._from(other, [head for head in self if head not in other])
 
     def __xor__(self, other: Any) -> "HeadSet":
+        other = _head_set(other)
         return (self - other) | (other - self)
+
+    def _from_the_left(self, other: Any) -> "HeadSet":
+        raise InputError(f"put the HeadSet first, or wrap the other in HeadSet(...): {other!r}")
+
+    __rand__ = __ror__ = __rsub__ = __rxor__ = _from_the_left  # or the example ids were lost
 
     def _from(self, other: Any, heads: list[Head]) -> "HeadSet":
         ids = (*self.example_ids, *getattr(other, "example_ids", ()))
@@ -181,7 +191,7 @@ class HeadSet(Set):
         Raises:
             InputError: With the examples in question.
         """
-        seen = sorted(set(self.example_ids) & set(example_ids))
+        seen = sorted(set(self.example_ids) & _ids(example_ids))
         if seen:
             raise InputError(
                 f"this head set was chosen on example {seen[0]!r} ({len(seen)} in all), so it "
@@ -232,10 +242,27 @@ def _head(value: Any) -> Head:
     if isinstance(value, str):
         return Head.parse(value)
     try:
-        layer, head = value
-        found = Head(int(layer), int(head))
+        layer, head = value.tolist() if hasattr(value, "tolist") else value
+        found = Head(index(layer), index(head))
     except (TypeError, ValueError) as error:
         raise InputError(f"a head is a pair (layer, head), not {value!r}") from error
-    if min(found) < 0 or found != (layer, head):
+    if min(found) < 0 or isinstance(layer, bool) or isinstance(head, bool):
         raise InputError(f"layer and head are whole numbers from 0, not {value!r}")
     return found
+
+
+def _head_set(value: Any) -> HeadSet:
+    return value if isinstance(value, HeadSet) else HeadSet(value)
+
+
+def _scores(values: Iterable[Any]) -> tuple[float, ...]:
+    try:
+        return tuple(float(value) for value in values)
+    except (TypeError, ValueError) as error:
+        raise InputError(f"scores are numbers, one a head: {error}") from error
+
+
+def _ids(values: Iterable[str]) -> set[str]:
+    if isinstance(values, str):  # its characters would match no example
+        raise InputError(f"example ids are a list of texts, not the text {values!r}")
+    return set(values)

@@ -12,7 +12,7 @@ from retrieval_lens.tracing import Trace
 
 
 def static_heads(
-    traces: Sequence[Trace],
+    traces: Trace | Sequence[Trace],
     k: SupportsIndex | None = 20,
     score: str | StepScore = "copy_paste",
 ) -> HeadSet:

@@ -4,8 +4,23 @@ Nothing is run, written to a file or shown.
 """
 
 from retrieval_lens.viz.attention import attention
+from retrieval_lens.viz.curves import curves
+from retrieval_lens.viz.dynamism import dynamism
+from retrieval_lens.viz.grid import grid
 from retrieval_lens.viz.head_map import head_map
+from retrieval_lens.viz.overlap import overlap
 from retrieval_lens.viz.page import page
 from retrieval_lens.viz.timeline import timeline
+from retrieval_lens.viz.unique_heads import unique_heads
 
-__all__ = ["attention", "head_map", "page", "timeline"]
+__all__ = [
+    "attention",
+    "curves",
+    "dynamism",
+    "grid",
+    "head_map",
+    "overlap",
+    "page",
+    "timeline",
+    "unique_heads",
+]

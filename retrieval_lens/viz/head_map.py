@@ -36,6 +36,23 @@ def mean_scores(traces: Sequence[TraceLike], score: str) -> Float[np.ndarray, "l
     return np.concatenate(scores).mean(axis=0)
 
 
+def head_set_matrix(heads: Any) -> Float[np.ndarray, "layer head"]:
+    """Scores of a head set in place, 1 for heads without one, NaN for heads that are not in it.
+
+    The size is the model's, where the set's provenance knows it; else just large enough.
+    """
+    pairs = list(heads.heads)
+    if not pairs:
+        raise InputError("the head set is empty: there is nothing to draw")
+    model = heads.provenance.get("model") or {}
+    n_layers = int(model.get("n_layers", 0)) or 1 + max(layer for layer, _ in pairs)
+    n_heads = int(model.get("n_heads", 0)) or 1 + max(head for _, head in pairs)
+    matrix = np.full((n_layers, n_heads), np.nan)
+    for (layer, head), score in zip(pairs, heads.scores or [1.0] * len(pairs), strict=True):
+        matrix[layer, head] = score
+    return matrix
+
+
 def _matrix(values: Any) -> Float[np.ndarray, "layer head"]:
     """Numbers in whatever container, as a matrix, or a refusal that says what came."""
     try:
@@ -63,8 +80,8 @@ def head_map(
 
     Args:
         values: `[layer, head]` as a tensor, an array or nested lists; or a trace, or several
-            traces of one model, of which the mean of `score` over all steps is drawn. A NaN cell
-            stays blank, on grey.
+            traces of one model, of which the mean of `score` over all steps is drawn; or a head
+            set, of which the scores are drawn. A NaN cell stays blank, on grey.
         score: which score of the traces; unused for numbers.
         title: plain text above the figure; markup in it shows as text.
         colour_bar: what the colours mean, with its unit.
@@ -82,6 +99,11 @@ def head_map(
         >>> figure.data[0].z.shape
         (2, 2)
     """
+    if hasattr(values, "heads") and hasattr(values, "provenance"):
+        detector = str(values.provenance.get("detector", "score"))
+        title = title or f"{len(values.heads)} heads of a set, by {detector}"
+        colour_bar = colour_bar or ("member" if values.scores is None else detector)
+        values = head_set_matrix(values)
     traces = [values] if isinstance(values, TraceLike) else values
     traced = isinstance(traces, list | tuple) and traces and isinstance(traces[0], TraceLike)
     matrix = mean_scores(traces, score) if traced else _matrix(values)

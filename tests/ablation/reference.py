@@ -1,6 +1,6 @@
 """Ablation once more, in plain transformers with an attention function of the tests' own.
 
-Nothing here is ours: naive attention, one head after the other; a slice of the output projection's
+Nothing here is ours: naive attention over whole patterns; a slice of the output projection's
 input is set by a torch hook. Rows of every head are left in `ROWS`.
 """
 
@@ -18,34 +18,30 @@ EDIT = {}  # mode, heads {(layer, head)}, evidence, first query that is masked
 
 def naive_attention(module, query, key, value, attention_mask, scaling=None, **kwargs):
     layer, n_heads = module.layer_idx, query.shape[1]
-    group = n_heads // key.shape[1]
     scaling = query.shape[-1] ** -0.5 if scaling is None else scaling
-    outputs, rows = [], []
-    n_queries, n_keys = query.shape[2], key.shape[2]
+    group, n_queries, n_keys = n_heads // key.shape[1], query.shape[2], key.shape[2]
+    owner = [head // group for head in range(n_heads)]  # the key-value head of each query head
     hidden_from = torch.zeros(n_queries, n_keys)
     if attention_mask is not None:
         hidden_from = attention_mask[0, 0, :, :n_keys]
     elif n_queries > 1:
         hidden_from = torch.full((n_queries, n_keys), -1e30).triu(n_keys - n_queries + 1)
-    for head in range(n_heads):
-        logits = query[0, head] @ key[0, head // group].T * scaling + hidden_from
-        masked = (layer, head) in EDIT.get("heads", ())
-        if masked and EDIT["mode"] == "uniform":
-            logits = torch.where(hidden_from < -1e20, -1e30, 0.0)
-        if masked and EDIT["mode"] == "knockout":
+    logits = torch.einsum("hqd,hkd->hqk", query[0], key[0, owner]) * scaling + hidden_from
+    for head in [head for at, head in EDIT.get("heads", ()) if at == layer]:
+        if EDIT["mode"] == "uniform":
+            logits[head] = torch.where(hidden_from < -1e20, -1e30, 0.0)
+        if EDIT["mode"] == "knockout":
             # the keys are the newest ones: absolute position = total - n_keys + index
             for position in EDIT["evidence"]:
                 index = position - (EDIT["total"] - n_keys)
                 if 0 <= index < n_keys:
-                    logits[:, index] = float("-inf")
-        pattern = (logits - logits.max(-1, keepdim=True).values.clamp(min=-1e20)).exp()
-        pattern = torch.where(logits < -1e20, 0.0, pattern)
-        total = pattern.sum(-1, keepdim=True)
-        pattern = torch.where(total > 0, pattern / total, 0.0)
-        rows.append(pattern[-1])
-        outputs.append(pattern @ value[0, head // group])
-    ROWS[layer] = torch.stack(rows)
-    return torch.stack(outputs, dim=1).unsqueeze(0), None
+                    logits[head, :, index] = float("-inf")
+    pattern = (logits - logits.max(-1, keepdim=True).values.clamp(min=-1e20)).exp()
+    pattern = torch.where(logits < -1e20, 0.0, pattern)
+    total = pattern.sum(-1, keepdim=True)
+    pattern = torch.where(total > 0, pattern / total, 0.0)
+    ROWS[layer] = pattern[:, -1]
+    return torch.einsum("hqk,hkd->qhd", pattern, value[0, owner]).unsqueeze(0), None
 
 
 def naive(model):
@@ -100,8 +96,11 @@ def head_width(model):
 
 
 @torch.no_grad()
-def two_passes(model, prompt, evidence, stop_ids, n_new, choose, keep_kv="ablated"):
-    """Two passes a step; `choose(rows, token, step)` names the heads. Tokens, and heads a step."""
+def two_passes(model, prompt, evidence, stop_ids, n_new, choose, keep_kv="ablated", seen=None):
+    """Two passes a step; `choose(rows, token, step)` names the heads. Tokens, and heads a step.
+
+    The rows of the pass that counts are appended to `seen`.
+    """
     cache = DynamicCache(config=model.config)
     model(prompt[:-1].view(1, -1), past_key_values=cache)
     fed, tokens, masked = prompt[-1:].view(1, 1), [], []
@@ -114,6 +113,8 @@ def two_passes(model, prompt, evidence, stop_ids, n_new, choose, keep_kv="ablate
         if heads:
             with ablated(model, heads, evidence=evidence, total=total):
                 logits = model(fed, past_key_values=cache).logits[0, -1]
+        if seen is not None:
+            seen.append(dict(ROWS))
         if not heads or keep_kv == "clean":
             cache = clean_cache
         tokens.append(int(logits.argmax()))
@@ -131,8 +132,8 @@ def copying_heads(prompt, evidence):
         return {
             (layer, head)
             for layer, row in rows.items()
-            for head in range(row.shape[0])
-            if places.get(int(row[head].argmax()) + len(prompt) + step - row.shape[1]) == token
+            for head, best in enumerate(row.argmax(-1).tolist())
+            if places.get(best + len(prompt) + step - row.shape[1]) == token
         }
 
     return choose

@@ -81,3 +81,19 @@ def test_traces_of_different_models_are_refused():
 def test_an_unknown_score_lists_the_known():
     with pytest.raises(UnknownNameError, match="'copy_paste'"):
         head_map(trace_of([[0, 0]]), score="wu")
+
+
+def test_a_head_set_is_drawn_in_place():
+    import retrieval_lens as rl
+
+    shape = {"model": {"n_layers": 3, "n_heads": 2}, "detector": "mean <b>"}
+    static = rl.HeadSet(["L2H1", "L0H0"], [0.9, 0.25], provenance=shape)
+    figure = rl.viz.head_map(static)
+    drawn = figure.data[0].z
+    assert drawn.shape == (3, 2)
+    assert drawn[2, 1] == 0.9 and drawn[0, 0] == 0.25
+    assert np.isnan(drawn).sum() == 4
+    assert "<b>" not in figure.layout.title.text.replace("<br>", "")
+    assert rl.viz.head_map(rl.HeadSet(["L1H3"])).data[0].z.shape == (2, 4)
+    with pytest.raises(InputError, match="empty"):
+        rl.viz.head_map(rl.HeadSet())

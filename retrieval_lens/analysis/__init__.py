@@ -1,0 +1,34 @@
+"""Statistics of retrieval heads: how dynamic they are, what chance gives, intervals and tests."""
+
+from retrieval_lens.analysis.comparing import McNemar, holm, mcnemar, wilson
+from retrieval_lens.analysis.conditions import compare_conditions
+from retrieval_lens.analysis.dynamism import dynamism
+from retrieval_lens.analysis.published import beside_paper, published_table
+from retrieval_lens.analysis.resampling import (
+    Difference,
+    Interval,
+    bootstrap_mean,
+    paired_bootstrap,
+)
+from retrieval_lens.analysis.retest import test_retest
+from retrieval_lens.analysis.step_sets import StepSets, step_sets
+from retrieval_lens.analysis.unique_heads import unique_heads_curve
+
+__all__ = [
+    "Difference",
+    "Interval",
+    "McNemar",
+    "StepSets",
+    "beside_paper",
+    "bootstrap_mean",
+    "compare_conditions",
+    "dynamism",
+    "holm",
+    "mcnemar",
+    "paired_bootstrap",
+    "published_table",
+    "step_sets",
+    "test_retest",
+    "unique_heads_curve",
+    "wilson",
+]

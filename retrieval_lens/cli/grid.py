@@ -1,0 +1,207 @@
+"""`retrieval-lens grid run|status|plot`: grids of runs that survive, and their pictures."""
+
+import json
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from retrieval_lens.errors import InputError
+
+grid_app = typer.Typer(
+    help="Run a grid of needle prompts under ablation, look how far it is, draw it.",
+    no_args_is_help=True,
+)
+
+Texts = str | None
+Integers = Annotated[Texts, typer.Option(help="Whole numbers: 0,1,5 or 0-4.")]
+PLOTTED = ("exact", "answer_chars", "effect_retrieval", "effect_other")
+PICTURES = (".png", ".svg", ".pdf")
+
+
+@grid_app.command()
+def run(
+    out: Annotated[Path, typer.Option(help="Folder of the results; made, or gone on with.")],
+    config: Annotated[
+        Path | None, typer.Option(help="A JSON file with fields of NeedleGrid; options win.")
+    ] = None,
+    model: Annotated[Texts, typer.Option(help="A named checkpoint, a Hub id, a folder.")] = None,
+    device: Annotated[Texts, typer.Option(help="cpu, cuda, cuda:1 …")] = None,
+    dtype: Annotated[Texts, typer.Option(help="float32, bfloat16 or float16.")] = None,
+    n_tokens: Annotated[Texts, typer.Option(help="Lengths: 100,200,400.")] = None,
+    depths: Annotated[Texts, typer.Option(help="Depths: 0,0.5,1.")] = None,
+    seeds: Integers = None,
+    haystacks: Annotated[Texts, typer.Option(help="Shipped names or paths: coast,essays.")] = None,
+    needles: Annotated[Texts, typer.Option(help="Needle formats: magic_word,boat_name.")] = None,
+    conditions: Annotated[Texts, typer.Option(help="none,dynamic,static_by_count …")] = None,
+    k: Integers = None,
+    random_draws: Annotated[int | None, typer.Option(help="Draws of random heads.")] = None,
+    measures: Annotated[Texts, typer.Option(help="generate,step_effect")] = None,
+    mode: Annotated[Texts, typer.Option(help="zero, mean, uniform or knockout.")] = None,
+    score: Annotated[Texts, typer.Option(help="copy_paste or reasoning.")] = None,
+    detection_seeds: Integers = None,
+    max_new_tokens: Annotated[int | None, typer.Option(help="Most decode steps.")] = None,
+    batch_size: Annotated[int | None, typer.Option(help="Rows at a time.")] = None,
+    workers: Annotated[int, typer.Option(help="Models at a time.")] = 1,
+    executor: Annotated[str, typer.Option(help="local or ray.")] = "local",
+    address: Annotated[Texts, typer.Option(help="Of the Ray cluster.")] = None,
+    cpus_per_worker: Annotated[float, typer.Option(help="That a Ray worker asks for.")] = 1,
+    gpus_per_worker: Annotated[float, typer.Option(help="That a Ray worker asks for.")] = 0,
+    allow_other_versions: Annotated[
+        bool, typer.Option("--allow-other-versions", help="Keep cells of other versions.")
+    ] = False,
+) -> None:
+    """Run a grid, or go on with it where it stopped."""
+    fields = {
+        "model": model,
+        "device": device,
+        "dtype": dtype,
+        "n_tokens": _integers("--n-tokens", n_tokens),
+        "depths": _numbers("--depths", depths),
+        "seeds": _integers("--seeds", seeds),
+        "haystacks": _names(haystacks),
+        "needles": _names(needles),
+        "conditions": _names(conditions),
+        "k": _integers("--k", k),
+        "random_draws": random_draws,
+        "measures": _names(measures),
+        "mode": mode,
+        "score": score,
+        "detection_seeds": _integers("--detection-seeds", detection_seeds),
+        "max_new_tokens": max_new_tokens,
+        "batch_size": batch_size,
+    }
+    given = {name: value for name, value in fields.items() if value is not None}
+    from retrieval_lens.experiments import NeedleGrid, run_grid
+
+    grid = NeedleGrid.from_json(_read(config) | given)
+    options: dict[str, Any] = {"address": address, "allow_other_versions": allow_other_versions}
+    options |= {"cpus_per_worker": cpus_per_worker, "gpus_per_worker": gpus_per_worker}
+    frame = run_grid(grid, out, executor, workers, **options)
+    _print_means(frame)
+    typer.echo(f"results: {(out / 'results.parquet').resolve()}")
+
+
+@grid_app.command()
+def status(
+    folder: Annotated[Path, typer.Argument(help="Where the grid is run.")],
+) -> None:
+    """Say how far a grid is; it may be running."""
+    from rich.console import Console
+    from rich.table import Table
+
+    from retrieval_lens.experiments import grid_status
+
+    found = grid_status(folder)
+    table = Table()
+    for column in ("stage", "done", "cells"):
+        table.add_column(column, justify="left" if column == "stage" else "right")
+    for stage, n_cells in found.cells.items():
+        table.add_row(stage, str(found.done[stage]), str(n_cells))
+    Console().print(table)
+    for problem in found.damaged:
+        typer.echo(f"to be run again: {problem}")
+    if found.smaller_batches:
+        typer.echo(f"{found.smaller_batches} cells ran in smaller batches: memory ran out")
+    if found.running:
+        typer.echo("running")
+    else:
+        typer.echo("finished" if found.finished else "stopped; the same `grid run` goes on")
+
+
+@grid_app.command()
+def plot(
+    folder: Annotated[Path, typer.Argument(help="Where the grid was run.")],
+    out: Annotated[Path, typer.Option(help="page.html, or a picture: .png, .svg, .pdf.")],
+    measure: Annotated[str, typer.Option(help="What a picture shows: a column.")] = "exact",
+    partial: Annotated[
+        bool, typer.Option("--partial", help="Draw the finished cells of an unfinished grid.")
+    ] = False,
+) -> None:
+    """Draw a grid: heat maps of length by depth, and curves over k, as a page or one picture."""
+    if out.suffix not in (".html", *PICTURES):
+        raise InputError(f"--out ends in .html, {', '.join(PICTURES)}; got {str(out)!r}")
+    if not out.parent.is_dir():
+        raise InputError(f"--out {out} is in a folder that does not exist")
+    from retrieval_lens import viz
+    from retrieval_lens.experiments import load_results
+
+    frame = load_results(folder, partial)
+    if out.suffix == ".html":
+        out.write_text(_page(frame), "utf-8")
+    else:
+        viz.grid(frame, measure).write_image(out)
+    typer.echo(str(out.resolve()))
+
+
+def _page(frame: Any) -> str:
+    from retrieval_lens import viz
+
+    parts: list[tuple[str, str | None, Any]] = [
+        (
+            f"{measure} by length and depth",
+            None,
+            viz.grid(frame, measure),
+        )
+        for measure in PLOTTED
+        if frame[measure].notna().any()
+    ]
+    with_k = frame[frame["k"].notna()]
+    for pair in (("exact", "compensated_overlap"), ("effect_retrieval", "effect_other")):
+        measures = [measure for measure in pair if with_k[measure].notna().any()]
+        if measures:
+            title = f"{' and '.join(measures)} against k"
+            parts.append((title, None, viz.curves(with_k, y=measures)))
+    model = frame["model"].iloc[0]
+    n_prompts = frame["example_id"].nunique()
+    return viz.page("Grid of ablations", parts, subtitle=f"{model}, {n_prompts} prompts")
+
+
+def _print_means(frame: Any) -> None:
+    """One line a condition: means over its runs."""
+    from rich.console import Console
+    from rich.table import Table
+
+    shown = [name for name in PLOTTED if frame[name].notna().any()]
+    table = Table(title="Mean over all runs", title_justify="left")
+    for column in ("condition", "k", *shown, "runs"):
+        table.add_column(column, justify="left" if column == "condition" else "right")
+    for (name, k), part in frame.groupby(["condition", "k"], sort=False, dropna=False):
+        has_k = bool(part["k"].notna().all())
+        means = [f"{part[one].mean():.3f}" for one in shown]
+        table.add_row(str(name), str(k) if has_k else "", *means, str(len(part)))
+    Console().print(table)
+
+
+def _read(config: Path | None) -> dict[str, Any]:
+    if config is None:
+        return {}
+    try:
+        found = json.loads(config.read_text("utf-8"))
+    except ValueError as error:
+        raise InputError(f"{config} is not JSON: {error}") from error
+    if not isinstance(found, dict):
+        raise InputError(f"{config} holds no JSON object with the fields of a grid")
+    return found
+
+
+def _names(text: Texts) -> list[str] | None:
+    return None if text is None else [part.strip() for part in text.split(",")]
+
+
+def _integers(option: str, text: Texts) -> list[int] | None:
+    """Whole numbers of `0,1,5` or `0-4,9`."""
+    found: list[int] = []
+    for part in _names(text) or ():
+        first, _, last = part.partition("-")
+        if not (first.isdecimal() and (last or first).isdecimal()):
+            raise InputError(f"{option} wants whole numbers such as 0,1,5 or 0-4; got {text!r}")
+        found += range(int(first), int(last or first) + 1)
+    return None if text is None else found
+
+
+def _numbers(option: str, text: Texts) -> list[float] | None:
+    try:
+        return None if text is None else [float(part) for part in text.split(",")]
+    except ValueError:
+        raise InputError(f"{option} wants numbers such as 0,0.5,1; got {text!r}") from None

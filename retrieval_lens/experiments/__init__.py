@@ -1,0 +1,34 @@
+"""Grids of runs that survive: what to run, where, and what came out of it."""
+
+from retrieval_lens.experiments.conditions import (
+    Condition,
+    Known,
+    condition_names,
+    register_condition,
+)
+from retrieval_lens.experiments.executors import GridError
+from retrieval_lens.experiments.grid import NeedleGrid
+from retrieval_lens.experiments.results import (
+    load_active,
+    load_results,
+    load_static,
+    load_step_effects,
+)
+from retrieval_lens.experiments.runner import run_grid
+from retrieval_lens.experiments.status import GridStatus, grid_status
+
+__all__ = [
+    "Condition",
+    "GridError",
+    "GridStatus",
+    "Known",
+    "NeedleGrid",
+    "condition_names",
+    "grid_status",
+    "load_active",
+    "load_results",
+    "load_static",
+    "load_step_effects",
+    "register_condition",
+    "run_grid",
+]

@@ -1,0 +1,216 @@
+"""Runs the cells of a needle grid on one model.
+
+1. The prompt's clean trace. Prompts of one (needle, haystack, length) begin alike: the one with the
+   deepest needle and the first seed is prefilled whole, once, and the others copy what they share.
+2. Stage `detect`: the sum of every head's score over the steps.
+3. Other stages: all conditions of the prompt as one batch, and their single-step effects.
+
+Heads are written as layer x heads-a-layer + head.
+"""
+
+import hashlib
+import math
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from retrieval_lens.ablation import Ablator
+from retrieval_lens.experiments.cells import DETECT, OWN, Cell, stage_variants
+from retrieval_lens.experiments.conditions import SCORES, Known, condition
+from retrieval_lens.experiments.grid import NeedleGrid
+from retrieval_lens.experiments.memory import with_enough_memory
+from retrieval_lens.heads import HeadSet
+from retrieval_lens.models import load_model, model_info
+from retrieval_lens.scores import CopyPaste, Reasoning
+from retrieval_lens.tasks import RetrievalExample, needle_example
+from retrieval_lens.tracing import RetrievalTracer, Trace, prefill_prefix
+
+N_FIRST = 64
+N_PREFIXES = 2  # kept: those of the last few (needle, haystack, length)
+
+
+class NeedleWorker:
+    """One model, and the cells that it is given.
+
+    Args:
+        grid: What is run.
+        model: A loaded bridge; None loads the grid's.
+    """
+
+    def __init__(self, grid: NeedleGrid, model: Any = None):
+        self.grid = grid
+        if model is None:
+            options = {"device": grid.device, "dtype": grid.dtype, "revision": grid.revision}
+            model = load_model(grid.model, **options, progress=False)
+        self.model, self.score = model, SCORES[grid.score]()
+        self.label = {**model_info(model), "weights": fingerprint(model)}
+        self.tracer = RetrievalTracer(model, [CopyPaste(), Reasoning()], hidden_at=(), n_top=1)
+        self._prefixes: dict[tuple[str, str, int], Any] = {}
+        reference = self._reference() if grid.mode == "mean" else None
+        self.ablator = Ablator(model, mode=grid.mode, reference=reference)
+
+    def __call__(self, cell: Cell, inputs: dict[str, Any]) -> dict[str, Any]:
+        """The result of a cell, as JSON types.
+
+        Args:
+            cell: Which.
+            inputs: `ranking`, all heads by detection score (a `HeadSet` as JSON; None for stage
+                `detect`), and `count` of heads for each measure (None but for stage `matched`).
+        """
+        example = self._example(cell)
+        prefix = self._prefix(cell)
+        known = {
+            "example_id": example.id,
+            "n_prompt_tokens": len(example.token_ids),
+            "shape": list(self.ablator.shape),
+            "model": self.label,
+        }
+        trace = None
+        if cell.stage in (DETECT, OWN) or "step_effect" in self.grid.measures:
+            limit = self.grid.max_new_tokens
+            trace = self.tracer.trace(example, limit, prefix=prefix, progress=False)
+        if cell.stage == DETECT:
+            assert trace is not None
+            return {**known, **self._sums(trace)}
+        if cell.stage == OWN:
+            assert trace is not None
+            known |= self._clean(trace)
+        return {**known, **self._conditions(cell, inputs, example, trace, prefix)}
+
+    def _example(self, cell: Cell) -> RetrievalExample:
+        where = cell.n_tokens, cell.depth, cell.seed, cell.haystack
+        return needle_example(self.model.tokenizer, *where, needle=cell.needle)
+
+    def _prefix(self, cell: Cell) -> Any:
+        place = cell.needle, cell.haystack, cell.n_tokens
+        if place not in self._prefixes:
+            deepest = Cell(cell.stage, *place, max(self.grid.depths), self.grid.seeds[0])
+            while len(self._prefixes) >= N_PREFIXES:
+                del self._prefixes[next(iter(self._prefixes))]
+            shared = self._example(deepest).token_ids
+            self._prefixes[place] = prefill_prefix(self.model, shared)
+        return self._prefixes[place]
+
+    def _reference(self) -> list[Trace]:
+        """Clean traces for mean ablation: the detection prompts of the first length and depth."""
+        length, depth = self.grid.detection_n_tokens[0], self.grid.detection_depths[0]
+        cells = [
+            Cell(DETECT, needle, haystack, length, depth, seed)
+            for needle in self.grid.needles
+            for haystack in self.grid.haystacks
+            for seed in self.grid.detection_seeds
+        ]
+        limit = self.grid.max_new_tokens
+        return [self.tracer.trace(self._example(c), limit, progress=False) for c in cells]
+
+    def _sums(self, trace: Trace) -> dict[str, Any]:
+        sums = trace.score(self.grid.score).double().sum(0).flatten().tolist()
+        return {"sums": sums, "n_steps": trace.n_steps, "score": self.score.parameters()}
+
+    def _clean(self, trace: Trace) -> dict[str, Any]:
+        clean = {"tokens": trace.tokens.tolist(), "text": trace.text, "metrics": trace.metrics}
+        return {"clean": {**clean, "active": _flat(trace.active(self.grid.score))}}
+
+    def _conditions(
+        self,
+        cell: Cell,
+        inputs: dict[str, Any],
+        example: RetrievalExample,
+        trace: Trace | None,
+        prefix: Any,
+    ) -> dict[str, Any]:
+        grid, ranking = self.grid, HeadSet.from_json(inputs["ranking"])
+        found: dict[str, Any] = {"count": inputs["count"], "n_rows": {}}
+        for measure in grid.measures:
+            count = (inputs["count"] or {}).get(measure, 0)
+            heads = {
+                v.label: condition(v.condition).make(
+                    Known(
+                        ranking,
+                        grid.static_k,
+                        self.score,
+                        self.ablator.shape,
+                        v.k or 0,
+                        v.draw or 0,
+                        count,
+                    )
+                )
+                for v in stage_variants(grid, cell.stage)
+            }
+            if measure == "generate":
+                runs, n_rows = self._generate(example, heads, trace, prefix)
+                found["runs"] = {name: _run_as_json(run) for name, run in runs.items()}
+            else:
+                assert trace is not None
+                found["effects"], n_rows = self._effects(trace, heads, prefix)
+            found["n_rows"][measure] = n_rows
+        return found
+
+    def _generate(
+        self, example: RetrievalExample, heads: dict[str, Any], trace: Trace | None, prefix: Any
+    ) -> tuple[dict[str, Any], int]:
+        def run(n_rows: int) -> dict[str, Any]:
+            return self.ablator.generate_many(
+                example,
+                heads,
+                self.grid.max_new_tokens,
+                scope=self.grid.scope,
+                keep_kv=self.grid.keep_kv,
+                trace=trace,
+                prefix=prefix,
+                batch_size=n_rows,
+                progress=False,
+            )
+
+        return with_enough_memory(run, self.grid.batch_size or len(heads))
+
+    def _effects(
+        self, trace: Trace, heads: dict[str, Any], prefix: Any
+    ) -> tuple[dict[str, Any], int]:
+        def run(n_rows: int) -> Any:
+            return self.ablator.step_effects(
+                trace,
+                heads,
+                prefix=prefix,
+                batch_size=n_rows,
+                score=self.score,
+                progress=False,
+            )
+
+        frame, n_rows = with_enough_memory(run, self.grid.batch_size or len(heads))
+        effects = {
+            str(name): {c: part[c].tolist() for c in frame.columns if c != "condition"}
+            for name, part in frame.groupby("condition", sort=False)
+        }
+        return effects, n_rows
+
+
+def fingerprint(model: Any) -> str:
+    """Tells weights apart: a digest of the first numbers of every parameter, on any device."""
+    digest = hashlib.sha256()
+    for parameter in model.original_model.parameters():
+        first = parameter.detach().flatten()[:N_FIRST].cpu().contiguous()
+        digest.update(first.view(torch.uint8).numpy().tobytes())
+    return digest.hexdigest()[:16]
+
+
+def _run_as_json(run: Any) -> dict[str, Any]:
+    compensated = run.active_masked & ~run.active
+    return {
+        "tokens": run.tokens.tolist(),
+        "text": run.text,
+        "metrics": {name: _number(value) for name, value in run.metrics.items()},
+        "outcome": run.outcome,
+        "masked": _flat(run.mask),
+        "compensated": _flat(compensated) if bool(run.scored.any()) else None,
+    }
+
+
+def _flat(steps: Tensor) -> list[list[int]]:
+    """The heads of each step of `[step, layer, head]`, as flat indices."""
+    return [step.flatten().nonzero().flatten().tolist() for step in steps]
+
+
+def _number(value: float) -> float | None:
+    return None if math.isnan(value) else value

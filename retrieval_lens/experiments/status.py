@@ -1,0 +1,71 @@
+"""How far a grid is, seen from outside while it runs or after it has stopped."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from retrieval_lens.errors import FileFormatError
+from retrieval_lens.experiments.cells import STAGES, Cell, grid_cells, stage_variants
+from retrieval_lens.experiments.store import RESULTS, RunFolder, is_locked, open_folder
+
+
+@dataclass(frozen=True)
+class GridStatus:
+    """How far a grid is.
+
+    Attributes:
+        done: Finished cells of each stage.
+        cells: All cells of each stage.
+        damaged: Files that do not count, and why.
+        running: Whether a process is at work in the folder.
+        has_results: Whether the table of results is written.
+        smaller_batches: Cells that ran in smaller batches because memory ran out.
+    """
+
+    done: dict[str, int]
+    cells: dict[str, int]
+    damaged: tuple[str, ...]
+    running: bool
+    has_results: bool
+    smaller_batches: int
+
+    @property
+    def finished(self) -> bool:
+        """Whether every cell is done."""
+        return self.done == self.cells
+
+
+def grid_status(folder: str | Path) -> GridStatus:
+    """How far the grid in `folder` is; it may be running.
+
+    Raises:
+        InputError: No grid was run there.
+        FileFormatError: The manifest is damaged.
+    """
+    opened = open_folder(folder)
+    cells, done = grid_cells(opened.grid), {str(stage): 0 for stage in STAGES}
+    damaged, smaller = [], 0
+    for stage in STAGES:
+        for cell in cells[stage]:
+            try:
+                result = opened.read(cell)
+            except FileNotFoundError:
+                continue
+            except FileFormatError as error:
+                damaged.append(str(error))
+                continue
+            done[stage] += 1
+            smaller += _ran_smaller(opened, cell, result)
+    return GridStatus(
+        done,
+        {stage: len(found) for stage, found in cells.items()},
+        tuple(damaged),
+        is_locked(opened.path),
+        (opened.path / RESULTS).exists(),
+        smaller,
+    )
+
+
+def _ran_smaller(folder: RunFolder, cell: Cell, result: Any) -> bool:
+    wanted = folder.grid.batch_size or len(stage_variants(folder.grid, cell.stage))
+    return any(n_rows < wanted for n_rows in result.get("n_rows", {}).values())

@@ -1,0 +1,250 @@
+"""The folder of a grid: what is to be run, what is done, and a lock.
+
+```
+manifest.json      the whole configuration, the versions, when it was started
+cells/KEY.json     one finished cell each, with a checksum and what it was made from
+results.parquet    one row a run, written when every cell is done
+.lock              held by the process at work; the system frees it when that process dies
+```
+
+1. A cell file is written beside its place, flushed and renamed: a kill leaves no half of one.
+2. A file that is cut short, altered, of another grid, or made from other inputs does not count: it
+   is moved aside as `KEY.json.damaged` and the cell is run again.
+3. A folder belongs to one configuration and one set of versions.
+"""
+
+import hashlib
+import json
+import os
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+from filelock import FileLock, Timeout
+
+from retrieval_lens.errors import FileFormatError, InputError
+from retrieval_lens.experiments.cells import Cell
+from retrieval_lens.experiments.grid import NeedleGrid
+from retrieval_lens.files import load_json, save_json, write_atomically
+from retrieval_lens.tasks.haystacks import read_haystack
+
+MANIFEST, CELLS, RESULTS, LOCK = "manifest.json", "cells", "results.parquet", ".lock"
+_MANIFEST_KIND, _CELL_KIND = "grid_manifest", "grid_cell"
+_SAME = ("name", "source", "revision", "weights_sha256", "weights", "architecture", "dtype")
+_PACKAGES = ("retrieval-lens", "torch", "transformers", "transformer-lens")
+
+
+def digest(content: Any) -> str:
+    """A short fingerprint of JSON types.
+
+    Example:
+        >>> digest({"b": 1, "a": 2}) == digest({"a": 2, "b": 1})
+        True
+    """
+    body = json.dumps(content, sort_keys=True, separators=(",", ":"))
+    return hashlib.sha256(body.encode()).hexdigest()[:16]
+
+
+class RunFolder:
+    """Reads and writes the files of one grid.
+
+    Args:
+        path: The folder.
+        grid: Its configuration.
+    """
+
+    def __init__(self, path: Path, grid: NeedleGrid):
+        self.path, self.grid = path, grid
+        self._grid = digest(grid.as_json())
+        self._model: dict[str, Any] | None = None
+
+    def cell_path(self, cell: Cell) -> Path:
+        """Where a cell's file is."""
+        return self.path / CELLS / f"{cell.key}.json"
+
+    def read(self, cell: Cell, inputs: str | None = None) -> Any:
+        """The result of a finished cell.
+
+        Args:
+            cell: Which.
+            inputs: Fingerprint of what it must have been made from; None takes any.
+
+        Raises:
+            FileNotFoundError: The cell is not done.
+            FileFormatError: Its file is damaged, does not belong here, or is of other weights than
+                the cells read before.
+        """
+        path = self.cell_path(cell)
+        found = load_json(path, _CELL_KIND)
+        if found["grid"] != self._grid or found["cell"] != cell.as_json():
+            raise FileFormatError(f"{path} belongs to another grid or another cell")
+        if inputs is not None and found["inputs"] != inputs:
+            raise FileFormatError(f"{path} was made from other static heads or counts")
+        other = self._other_model(found["result"])
+        if other:
+            raise FileFormatError(f"{path} is of {other}")
+        return found["result"]
+
+    def write(self, cell: Cell, inputs: str, result: Any) -> None:
+        """Put a finished cell in its place.
+
+        Raises:
+            InputError: It was run on other weights than the cells that are there.
+            OSError: It cannot be written (a full disk, say); what was there stays.
+        """
+        other = self._other_model(result)
+        if other:
+            raise InputError(f"cell {cell.key} was run on {other}; give another folder")
+        content = {"grid": self._grid, "cell": cell.as_json(), "inputs": inputs, "result": result}
+        save_json(self.cell_path(cell), _CELL_KIND, content)
+
+    def _other_model(self, result: Any) -> str | None:
+        """In what a result's model differs from that of the first cell that was seen."""
+        found = {name: result["model"].get(name) for name in _SAME}
+        self._model = self._model or found
+        different = [
+            f"{name} {found[name]!r}, the folder's is {self._model[name]!r}"
+            for name in _SAME
+            if found[name] != self._model[name]
+        ]
+        return f"another model ({'; '.join(different)})" if different else None
+
+    def problem(self, cell: Cell, inputs: str | None = None) -> str | None:
+        """Why a cell does not count as done: "" where it was never run, None where it is done."""
+        try:
+            self.read(cell, inputs)
+        except FileNotFoundError:
+            return ""
+        except FileFormatError as error:
+            return str(error)
+        return None
+
+    def set_aside(self, cell: Cell) -> Path:
+        """Move a file that does not count out of the way."""
+        path = self.cell_path(cell)
+        return path.replace(path.with_name(path.name + ".damaged"))
+
+    def write_results(self, data: bytes) -> Path:
+        """Put the results file in its place."""
+        write_atomically(self.path / RESULTS, data)
+        return self.path / RESULTS
+
+
+def open_folder(path: str | Path) -> RunFolder:
+    """The folder of an earlier run, to be read.
+
+    Raises:
+        InputError: No grid was run there.
+        FileFormatError: The manifest is damaged.
+    """
+    path = Path(path)
+    return RunFolder(path, NeedleGrid.from_json(_manifest(path)["grid"]))
+
+
+def _manifest(path: Path) -> Any:
+    try:
+        return load_json(path / MANIFEST, _MANIFEST_KIND)
+    except FileNotFoundError:
+        raise InputError(f"{path} holds no grid: there is no {MANIFEST} in it") from None
+
+
+@contextmanager
+def locked_folder(
+    path: str | Path, grid: NeedleGrid, allow_other_versions: bool = False
+) -> Iterator[RunFolder]:
+    """The folder of this grid, made if missing, for this process alone.
+
+    Args:
+        path: The folder.
+        grid: What is to be run there.
+        allow_other_versions: Go on with cells that other versions of the packages made.
+
+    Raises:
+        InputError: Another process is at work there, the folder holds another configuration, files
+            but no grid, or cells of other versions.
+        FileFormatError: The manifest is damaged.
+    """
+    path = Path(path)
+    if path.is_dir() and not (path / MANIFEST).exists() and _foreign(path):
+        raise InputError(f"{path} has files in it but no grid; give a new or empty folder")
+    (path / CELLS).mkdir(parents=True, exist_ok=True)
+    lock = FileLock(path / LOCK)
+    try:
+        lock.acquire(timeout=1)  # `grid_status` holds it for a moment
+    except Timeout:
+        raise InputError(f"another process is running a grid in {path}") from None
+    try:
+        for left in (*path.glob(".*.part"), *(path / CELLS).glob(".*.part")):
+            left.unlink()
+        _agree(path, grid, allow_other_versions)
+        yield RunFolder(path, grid)
+    finally:
+        lock.release()
+
+
+def is_locked(path: Path) -> bool:
+    """Whether a process is at work in the folder."""
+    if not (path / LOCK).exists():
+        return False
+    lock = FileLock(path / LOCK)
+    try:
+        lock.acquire(timeout=0)
+    except Timeout:
+        return True
+    lock.release()
+    return False
+
+
+def _foreign(path: Path) -> list[str]:
+    ours = {CELLS, LOCK}
+    return [name for name in os.listdir(path) if name not in ours and not name.endswith(".part")]
+
+
+def _agree(path: Path, grid: NeedleGrid, allow_other_versions: bool) -> None:
+    """Write the manifest of a new folder; refuse to mix configurations or versions."""
+    wanted = {"grid": grid.as_json(), "haystacks": _haystack_texts(grid)}
+    if not (path / MANIFEST).exists():
+        started = datetime.now(UTC).isoformat(timespec="seconds")
+        content = {**wanted, "versions": [_versions()], "started": started}
+        save_json(path / MANIFEST, _MANIFEST_KIND, content)
+        return
+    found = _manifest(path)
+    differences = [
+        f"{name}: {found[part].get(name)!r} there, {wanted[part].get(name)!r} now"
+        for part in wanted
+        for name in sorted(found[part].keys() | wanted[part].keys())
+        if found[part].get(name) != wanted[part].get(name)
+    ]
+    if differences:
+        raise InputError(
+            f"{path} holds another configuration ({'; '.join(differences)}); give another folder"
+        )
+    if _versions() in found["versions"]:
+        return
+    if not allow_other_versions:
+        raise InputError(
+            f"{path} was run with {found['versions'][-1]}, here is {_versions()}: numbers could "
+            f"differ; pass allow_other_versions=True to go on all the same"
+        )
+    found["versions"].append(_versions())
+    save_json(path / MANIFEST, _MANIFEST_KIND, found)
+
+
+def _haystack_texts(grid: NeedleGrid) -> dict[str, str]:
+    """Every haystack with the fingerprint of its text: a file may change under its name."""
+    texts = {haystack: read_haystack(haystack)[1] for haystack in grid.haystacks}
+    return {haystack: digest(text) for haystack, text in texts.items()}
+
+
+def _versions() -> dict[str, str]:
+    found = {"python": ".".join(map(str, sys.version_info[:2]))}
+    for package in _PACKAGES:
+        try:
+            found[package] = version(package)
+        except PackageNotFoundError:
+            found[package] = "not installed"
+    return found

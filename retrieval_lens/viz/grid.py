@@ -1,0 +1,192 @@
+"""A grid of runs as heat maps, length by depth, one for each condition (Figs. 2, 9-11).
+
+All panels share one colour scale. A cell is the mean over its examples; the hover has the interval
+and the number of examples. https://arxiv.org/abs/2602.11162
+"""
+
+from typing import Any
+
+import numpy as np
+import plotly.graph_objects as go
+from plotly.subplots import make_subplots
+
+from retrieval_lens.errors import InputError
+from retrieval_lens.viz.labels import escape
+from retrieval_lens.viz.style import FRAMED, NO_VALUE, arrange, colour_bar, colours
+from retrieval_lens.viz.summary import require_columns, summarise
+
+SHARES = ("exact", "answer_chars", "rouge_l", "truncated")  # drawn on a scale up to 1
+MOST_COLUMNS, MOST_LABELLED = 4, 60
+MOST_VEIL = 0.85  # so that the number in a cell without valid examples can still be read
+_VEIL = [[0.0, "rgba(255, 255, 255, 0)"], [1.0, "rgba(255, 255, 255, 1)"]]
+
+
+def grid(
+    frame: Any,
+    measure: str = "exact",
+    *,
+    panel: str = "condition",
+    x: str = "n_tokens",
+    y: str = "depth",
+    opacity: str | None = None,
+    title: str | None = None,
+    colour_bar: str | None = None,
+    template: Any = None,
+    width: int | None = None,
+    height: int | None = None,
+) -> go.Figure:
+    """Draw a measure of a grid, one length-by-depth heat map for each condition.
+
+    Args:
+        frame: A row a run, such as `experiments.load_results` returns. Rows of one `example_id`
+            are averaged first; a condition with several `k` has a panel for each.
+        measure: Column that is drawn; rows without a number are left out, cells without one are
+            grey.
+        panel: Column with one panel a value.
+        x: Column of the horizontal axis.
+        y: Column of the vertical axis, smallest on top.
+        opacity: Column of shares from 0 to 1, such as of valid examples: pale cells have few.
+        title: plain text above the figure.
+        colour_bar: what the colours mean, with its unit.
+        template: a Plotly template; white by default.
+        width: in pixels; by default it grows with the number of panels.
+        height: in pixels; by default it grows with the number of panels.
+
+    Raises:
+        UnknownNameError: the table lacks a column.
+        InputError: no number in the column.
+
+    Example:
+        >>> import pandas as pd
+        >>> runs = pd.DataFrame(
+        ...     {
+        ...         "condition": ["none", "dynamic"],
+        ...         "n_tokens": 100,
+        ...         "depth": 0.5,
+        ...         "exact": [1.0, 0.0],
+        ...     }
+        ... )
+        >>> len(grid(runs).data)
+        2
+    """
+    names = [panel, x, y, measure, *([opacity] if opacity else [])]
+    require_columns(frame, names)
+    frame = frame.assign(**{panel: _panel_names(frame, panel)})
+    cells = summarise(frame, [panel, x, y], measure)
+    xs, ys = sorted(frame[x].unique()), sorted(frame[y].unique())
+    panels = list(dict.fromkeys(frame[panel]))
+    n_columns = min(MOST_COLUMNS, len(panels))
+    n_rows = -(-len(panels) // n_columns)
+    figure = make_subplots(
+        n_rows,
+        n_columns,
+        subplot_titles=[escape(name) for name in panels],
+        shared_xaxes=True,
+        shared_yaxes=True,
+        horizontal_spacing=0.14 / (n_columns + 2),
+        vertical_spacing=0.3 / (n_rows + 1),
+    )
+    for number, name in enumerate(panels):
+        row, column = number // n_columns + 1, number % n_columns + 1
+        part = cells[cells[panel] == name]
+        figure.add_trace(_heat_map(part, measure, (x, y), (xs, ys)), row=row, col=column)
+        if opacity:
+            rows = frame[frame[panel] == name]
+            figure.add_trace(_veil(rows, opacity, (x, y), (xs, ys)), row=row, col=column)
+    _axes(figure, (x, y), (xs, ys), (len(panels), n_columns))
+    _colours(figure, cells["mean"].to_numpy(float), measure, colour_bar)
+    return arrange(
+        figure,
+        title or f"{measure} by {x} and {y}",
+        "mean over examples" + (f" · pale: low {opacity}" if opacity else ""),
+        template,
+        width or min(1200, 190 + n_columns * max(170, 52 * len(xs) + 30)),
+        height or 130 + n_rows * max(150, 30 * len(ys) + 60),
+    )
+
+
+def _panel_names(frame: Any, panel: str) -> list[str]:
+    """The panel of each row; with its k, where it has one."""
+    if panel != "condition" or "k" not in frame.columns:
+        return [str(name) for name in frame[panel]]
+    with_k = frame["k"].notna()
+    return [
+        f"{name}, k = {int(k)}" if known else str(name)
+        for name, k, known in zip(frame[panel], frame["k"], with_k, strict=True)
+    ]
+
+
+def _matrix(part: Any, column: str, names: tuple[str, str], ticks: tuple[list, list]) -> np.ndarray:
+    """`[y, x]`, NaN where there is no cell."""
+    x, y = names
+    table = part.pivot(index=y, columns=x, values=column)
+    return table.reindex(index=ticks[1], columns=ticks[0]).to_numpy(float)
+
+
+def _heat_map(
+    part: Any, measure: str, names: tuple[str, str], ticks: tuple[list, list]
+) -> go.Heatmap:
+    mean, low, high, n = (
+        _matrix(part, column, names, ticks) for column in ("mean", "low", "high", "n")
+    )
+    hover = [
+        [
+            f"{escape(names[0])} {ticks[0][j]} · {escape(names[1])} {ticks[1][i]:g}<br>"
+            f"<b>{escape(measure)} {mean[i, j]:.3g}</b> [{low[i, j]:.3g}, {high[i, j]:.3g}]<br>"
+            f"{n[i, j]:.0f} examples"
+            for j in range(mean.shape[1])
+        ]
+        for i in range(mean.shape[0])
+    ]
+    written = {"texttemplate": "%{z:.2f}", "textfont": {"size": 11}}
+    return go.Heatmap(
+        z=mean,
+        x=list(range(mean.shape[1])),
+        y=list(range(mean.shape[0])),
+        hovertext=hover,
+        hoverinfo="text",
+        hoverongaps=False,
+        xgap=1,
+        ygap=1,
+        coloraxis="coloraxis",
+        **(written if mean.size <= MOST_LABELLED else {}),
+    )
+
+
+def _veil(rows: Any, opacity: str, names: tuple[str, str], ticks: tuple[list, list]) -> go.Heatmap:
+    """White over each cell, as opaque as shares are missing."""
+    shares = rows.groupby(list(names), as_index=False)[opacity].mean()
+    matrix = _matrix(shares, opacity, names, ticks)
+    if (matrix < 0).any() or (matrix > 1).any():
+        raise InputError(f"column {opacity!r} holds shares from 0 to 1")
+    place = {"x": list(range(matrix.shape[1])), "y": list(range(matrix.shape[0]))}
+    veil = {"colorscale": _VEIL, "zmin": 0, "zmax": 1, "showscale": False, "hoverinfo": "skip"}
+    return go.Heatmap(z=MOST_VEIL * (1 - matrix), **place, **veil)
+
+
+def _axes(
+    figure: go.Figure, names: tuple[str, str], ticks: tuple[list, list], size: tuple[int, int]
+) -> None:
+    """Even spacing whatever the values, titles at the left and below alone."""
+    labels = [[f"{value:g}" for value in values] for values in ticks]
+    below, left = (
+        FRAMED | {"tickvals": list(range(len(text))), "ticktext": text} for text in labels
+    )
+    figure.update_xaxes(**below)
+    figure.update_yaxes(**left, autorange="reversed")
+    n_panels, n_columns = size
+    lowest = {"title_text": escape(names[0]), "showticklabels": True}
+    for number in range(n_panels):
+        row, column = number // n_columns + 1, number % n_columns + 1
+        if number + n_columns >= n_panels:
+            figure.update_xaxes(**lowest, row=row, col=column)
+        if column == 1:
+            figure.update_yaxes(title_text=escape(names[1]), row=row, col=column)
+    figure.update_layout(plot_bgcolor=NO_VALUE)
+    figure.update_annotations(font_size=13)
+
+
+def _colours(figure: go.Figure, values: np.ndarray, measure: str, meaning: str | None) -> None:
+    scale = colours(values.reshape(1, -1), reach=1.0 if measure in SHARES else 0.0)
+    limits = {"cmin": scale["zmin"], "cmax": scale["zmax"], "colorscale": scale["colorscale"]}
+    figure.update_layout(coloraxis={**limits, "colorbar": colour_bar(meaning or measure)})

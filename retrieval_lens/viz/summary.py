@@ -1,0 +1,94 @@
+"""Means with intervals from a table of runs, for figures.
+
+1. Examples are the unit: the rows of one example (random draws, say) are averaged first.
+2. The interval is Wilson's where every example counts 0 or 1, and otherwise the percentile
+   bootstrap over examples, resampled within each haystack.
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from jaxtyping import Float
+
+from retrieval_lens.errors import InputError, UnknownNameError
+
+N_RESAMPLES, LEVEL = 2000, 0.95
+EXAMPLE, STRATUM = "example_id", "haystack"
+
+
+def require_columns(frame: Any, names: Sequence[str]) -> None:
+    """Refuse a table that lacks a column.
+
+    Raises:
+        UnknownNameError: With the columns that there are.
+    """
+    for name in names:
+        if name not in frame.columns:
+            known = ", ".join(map(str, frame.columns))
+            raise UnknownNameError(f"the table has no column {name!r}; it has: {known}")
+
+
+def summarise(frame: Any, by: Sequence[str], measure: str) -> Any:
+    """Mean and 95 % interval of `measure` over examples, for every combination of `by`.
+
+    Args:
+        frame: A row a run; with a column `example_id` its rows are averaged for each example
+            first, and with a column `haystack` the bootstrap keeps to haystacks.
+        by: Columns.
+        measure: Column of numbers; missing ones are left out.
+
+    Returns:
+        A table of `by`, `mean`, `low`, `high` (NaN for a single example) and `n` examples.
+
+    Raises:
+        UnknownNameError: The table lacks a column.
+        InputError: No number in the column.
+
+    Example:
+        >>> import pandas as pd
+        >>> runs = pd.DataFrame({"k": [0, 0, 5, 5], "exact": [1.0, 1.0, 1.0, 0.0]})
+        >>> summarise(runs, ["k"], "exact").round(2).values.tolist()
+        [[0.0, 1.0, 0.34, 1.0, 2.0], [5.0, 0.5, 0.09, 0.91, 2.0]]
+    """
+    import pandas as pd
+
+    require_columns(frame, [*by, measure])
+    known = frame[frame[measure].notna()]
+    if not len(known):
+        raise InputError(f"no row has a number in column {measure!r}")
+    rows = []
+    for place, part in known.groupby(list(by), sort=False, dropna=False):
+        values, strata = _examples(part, measure)
+        low, high = _interval(values, strata)
+        rows.append((*place, values.mean(), low, high, len(values)))
+    return pd.DataFrame(rows, columns=[*by, "mean", "low", "high", "n"])
+
+
+def _examples(part: Any, measure: str) -> tuple[Float[np.ndarray, " example"], np.ndarray]:
+    """One number an example, and the haystack of each."""
+    numbers = part[measure].astype(float)
+    if EXAMPLE in part.columns:
+        strata = part.groupby(EXAMPLE)[STRATUM].first() if STRATUM in part.columns else None
+        values = numbers.groupby(part[EXAMPLE]).mean()
+    else:
+        values, strata = numbers, part[STRATUM] if STRATUM in part.columns else None
+    found = np.zeros(len(values)) if strata is None else strata.to_numpy()
+    return values.to_numpy(), found
+
+
+def _interval(values: Float[np.ndarray, " example"], strata: np.ndarray) -> tuple[float, float]:
+    if np.isin(values, (0.0, 1.0)).all():
+        from scipy.stats import binomtest
+
+        wilson = binomtest(int(values.sum()), len(values)).proportion_ci(LEVEL, "wilson")
+        return float(wilson.low), float(wilson.high)
+    if len(values) < 2:
+        return float("nan"), float("nan")
+    random = np.random.default_rng(0)
+    sums = np.zeros(N_RESAMPLES)
+    for stratum in np.unique(strata):
+        group = values[strata == stratum]
+        sums += group[random.integers(len(group), size=(N_RESAMPLES, len(group)))].sum(1)
+    ends = np.quantile(sums / len(values), [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
+    return float(ends[0]), float(ends[1])
