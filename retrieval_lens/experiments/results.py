@@ -16,10 +16,11 @@ from retrieval_lens.experiments.conditions import Variant
 from retrieval_lens.experiments.inputs import ranking
 from retrieval_lens.experiments.store import RunFolder, open_folder
 from retrieval_lens.heads import HeadSet
-from retrieval_lens.types import ActiveHeads
 
 if TYPE_CHECKING:
     from pandas import DataFrame
+
+    from retrieval_lens.analysis import StepSets
 
 STEP_COLUMNS = ("step", "n_heads", "delta_log_prob", "kl", "is_retrieval")
 METRICS = ("exact", "answer_chars", "rouge_l", "truncated")
@@ -109,22 +110,29 @@ def load_step_effects(folder: str | Path, partial: bool = False) -> "DataFrame":
     return concat([part.astype(whole) for part in parts], ignore_index=True)
 
 
-def load_active(folder: str | Path, partial: bool = False) -> dict[str, ActiveHeads]:
-    """D_t of the clean responses, `[step, layer, head]` for each example id.
+def load_active(folder: str | Path, partial: bool = False) -> "list[StepSets]":
+    """D_t of every clean response, as `analysis.dynamism` and `analysis.test_retest` take them.
 
     Raises:
         InputError: As in `load_results`.
         FileFormatError: As in `load_results`.
     """
+    from retrieval_lens.analysis import StepSets
+
     opened = open_folder(folder)
-    found = {}
-    for _, result in _results(opened, OWN, partial):
+    found = []
+    for cell, result in _results(opened, OWN, partial):
         steps = result["clean"]["active"]
         n_layers, n_heads = result["shape"]
         active = torch.zeros(len(steps), n_layers * n_heads, dtype=torch.bool)
         for t, heads in enumerate(steps):
             active[t, heads] = True
-        found[result["example_id"]] = active.unflatten(1, (n_layers, n_heads))
+        where = cell.as_json()
+        meta = {name: where[name] for name in ("needle", "haystack", "n_tokens", "depth", "seed")}
+        meta |= {"model": result["model"]["name"], "score": opened.grid.score}
+        active = active.unflatten(1, (n_layers, n_heads))
+        tokens = torch.tensor(result["clean"]["tokens"])
+        found.append(StepSets(active, result["example_id"], meta, tokens=tokens))
     return found
 
 

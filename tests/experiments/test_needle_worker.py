@@ -49,9 +49,12 @@ def test_the_static_heads_are_those_of_static_heads(tiny_run, ranking):
 
 def test_the_clean_heads_are_those_of_the_trace(tiny_run, by_hand):
     example, trace = by_hand
-    active = load_active(tiny_run[0])
+    active = {sets.example_id: sets for sets in load_active(tiny_run[0])}
     assert len(active) == 2
-    assert active[example.id].equal(trace.active())
+    assert active[example.id].active.equal(trace.active())
+    assert active[example.id].tokens.tolist() == trace.tokens.tolist()
+    frame = rl.analysis.dynamism(load_active(tiny_run[0]), n_resamples=50)
+    assert not frame.empty
 
 
 @pytest.mark.parametrize("name", ["none", "dynamic", "dynamic_k", "static_by_count"])

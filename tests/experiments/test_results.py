@@ -59,6 +59,7 @@ def by_hand(cell, inputs):
             "dynamic": effects([-1.0, -2.0, -5.0], [3, 3, 2]),
         }
     else:
+        known["n_rows"] = {"generate": 1, "step_effect": 1}
         assert inputs["count"] == {"generate": 1, "step_effect": 3}
         known["runs"] = {"static": response([[4], [4]], None)}
         known["effects"] = {"static": effects([-0.5, 1.0, 2.0], [3, 3, 3])}
@@ -106,13 +107,27 @@ def test_one_row_a_step(folder):
 
 
 def test_active_and_static_heads(folder):
-    active = load_active(folder)["prompt-0"]
+    (sets,) = load_active(folder)
+    assert sets.example_id == "prompt-0" and sets.tokens.tolist() == [5, 5]
+    assert sets.meta["n_tokens"] == 100 and sets.meta["haystack"] == "mixed"
+    active = sets.active
     assert active.shape == (2, 2, 3)
     assert active.nonzero().tolist() == [[1, 0, 0], [1, 1, 2]]
     static = load_static(folder)
     assert static.heads == ((1, 1), (0, 1)) and static.scores == (0.75, 0.5)
     assert static.example_ids == ("prompt-9",)
     assert load_static(folder, k=3).heads[2] == (1, 0)
+
+
+def test_every_place_in_the_grid_has_a_count_of_its_own(tmp_path):
+    frame = run_fake(tmp_path)
+    counts = {}
+    for place, part in frame.groupby(["n_tokens", "depth"]):
+        dynamic = part[part.condition == "dynamic"]
+        steps = (dynamic.n_masked_mean * dynamic.n_steps).sum() / dynamic.n_steps.sum()
+        counts[place] = round(steps)
+        assert set(part[part.condition == "static"]["count"]) == {counts[place]}
+    assert len(set(counts.values())) > 1, "else this shows nothing"
 
 
 def test_status(folder):

@@ -274,11 +274,15 @@ def test_out_of_memory_halves_the_batch_down_to_one(error):
 
 
 def test_other_errors_are_not_taken_for_a_lack_of_memory():
+    tried = []
+
     def run(n_rows):
+        tried.append(n_rows)
         raise RuntimeError("shapes do not fit")
 
     with pytest.raises(RuntimeError, match="shapes"):
         with_enough_memory(run, 8)
+    assert tried == [8]
 
 
 class Dies(FakeWorker):
