@@ -11,6 +11,7 @@ RetrievalLensError
 │   ├── CheckpointError                weights missing, damaged, or not to be fetched
 │   └── UnsupportedModelError          loaded, but its attention cannot be read or edited
 ├── NumericalError                     NaN or infinity where a number must be
+├── GridError                          a cell of a grid failed; finished cells are kept
 └── FileFormatError                    a file that is damaged or not ours
 ```
 
@@ -56,6 +57,10 @@ class UnsupportedModelError(ModelError):
 
 class NumericalError(RetrievalLensError):
     """A NaN or an infinity where the method needs a number."""
+
+
+class GridError(RetrievalLensError):
+    """A cell of a grid failed, or its workers died again and again; finished cells are kept."""
 
 
 class FileFormatError(RetrievalLensError):

@@ -84,6 +84,8 @@ def _open_bar() -> Any:
 
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn())
     times = (TimeElapsedColumn(), TimeRemainingColumn())
-    bar = Progress(*columns, *times, console=Console(stderr=True), transient=True)
+    bar = Progress(
+        *columns, *times, console=Console(stderr=True), transient=True, speed_estimate_period=600
+    )
     bar.start()
     return bar

@@ -122,8 +122,11 @@ class AblatedRun:
             }
             sets: dict[str, Any] = {name: _mask(content[name], n_layers, n_heads) for name in _SETS}
             plain: dict[str, Any] = {name: content[name] for name in _PLAIN}
+            lengths = {len(value) for value in (*rows.values(), *sets.values())}
+            if len(lengths) > 1:
+                raise InputError(f"its parts have different numbers of steps: {sorted(lengths)}")
             return cls(**plain, **rows, **sets, provenance=content["provenance"])
-        except (KeyError, TypeError, ValueError, IndexError, InputError) as error:
+        except (KeyError, TypeError, ValueError, IndexError, RuntimeError, InputError) as error:
             raise FileFormatError(f"this is no ablated run: {error!r}") from error
 
 

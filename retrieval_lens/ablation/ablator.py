@@ -16,11 +16,11 @@ from retrieval_lens.ablation.modes import make_mode
 from retrieval_lens.ablation.results import finish_run
 from retrieval_lens.errors import EvidenceError, InputError
 from retrieval_lens.heads import Fixed, HeadSet, StepHeads, as_step_heads, model_shape
-from retrieval_lens.models import attention_layers, eos_token_ids
+from retrieval_lens.models import attention_layers, eos_token_ids, model_info
 from retrieval_lens.progress import progress_bar
 from retrieval_lens.scores import CopyPaste, Reasoning, StepScore
 from retrieval_lens.tasks import RetrievalExample
-from retrieval_lens.tracing import RetrievalTracer, Trace
+from retrieval_lens.tracing import RetrievalTracer, Trace, prefill_prefix
 from retrieval_lens.tracing.edits import edit_hooks
 from retrieval_lens.tracing.engine import choose_engine, open_decoder
 from retrieval_lens.tracing.kv_cache import uses_only_full_attention
@@ -150,6 +150,8 @@ class Ablator:
     ) -> dict[str, AblatedRun]:
         """Decode one example under several conditions, as one batch; the prompt is prefilled once.
 
+        (Models whose caches cannot be shared, and the hook engine, prefill it once a condition.)
+
         Args:
             example: Prompt and evidence.
             conditions: By name: a `HeadSet`, one `HeadSet` a step, a `StepHeads` such as
@@ -176,6 +178,8 @@ class Ablator:
         _check_choices(scope, keep_kv, strategies)
         check_context(self.model, example, max_new_tokens)
         chosen, why = choose_engine(self.model, engine, ())
+        if trace is not None:
+            self._require_trace_of(trace, example)
         if any(s.reads_trace for s in strategies.values()):
             trace = trace or self._clean_trace(example, strategies, max_new_tokens, engine, prefix)
         rows = {
@@ -193,6 +197,8 @@ class Ablator:
         order = sorted(rows.values(), key=lambda row: not row.twice)
         size = self._batch_size(chosen, batch_size, len(order))
         n_batches = -(-len(order) // size)
+        if n_batches > 1 and not setting.whole:
+            prefix = prefill_prefix(self.model, example.token_ids) or prefix
         with progress_bar("decoding", n_batches * max_new_tokens, progress) as advance:
             for start in range(0, len(order), size):
                 with open_decoder(
@@ -258,6 +264,7 @@ class Ablator:
             known = self._checked(conditions, [trace.id])
             trace = self._clean_trace(trace, known, max_new_tokens, engine, prefix)
         strategies = self._checked(conditions, [trace.provenance["example"]["id"]])
+        self._require_trace_of(trace)
         chosen, why = choose_engine(self.model, engine, ())
         masks = selected(trace, strategies)
         size = self._batch_size(chosen, batch_size, len(masks))
@@ -294,6 +301,18 @@ class Ablator:
         for one in () if self.allow_overlap else (*held, reference):
             one.require_unseen(example_ids)
         return strategies
+
+    def _require_trace_of(self, trace: Trace, example: RetrievalExample | None = None) -> None:
+        """Refuse the trace of another model, or of another prompt."""
+        shape = tuple(next(iter(trace.scores.values())).shape[1:])
+        names = [(trace.provenance.get("model") or {}).get("name"), model_info(self.model)["name"]]
+        if shape != self.shape or names[0] != names[1]:
+            raise InputError(
+                f"the trace is of {names[0]!r} with {shape} layers and heads, the ablator's model "
+                f"is {names[1]!r} with {self.shape}; trace with the same model"
+            )
+        if example is not None and not trace.token_ids.equal(example.token_ids):
+            raise InputError(f"the trace is not of example {example.id!r}: its prompt is another")
 
     def _clean_trace(
         self,

@@ -73,6 +73,11 @@ def steps_of_trace(strategy: StepHeads, trace: Trace) -> list[CleanStep]:
     Raises:
         InputError: The trace did not keep what the strategy reads.
     """
+    name = trace.provenance["example"]["id"]
+    if not strategy.reads_step:
+        n_layers, n_heads = next(iter(trace.scores.values())).shape[1:]
+        shape = (n_layers, n_heads)
+        return [unscored_step(t, name, shape, trace) for t in range(trace.n_steps)]
     active, scores = trace.active(strategy.score), trace.scored(strategy.score)
     if trace.top_weights.shape[-1] == 0:
         raise InputError("this trace kept no attention weights; trace with n_top of at least 1")
@@ -80,7 +85,7 @@ def steps_of_trace(strategy: StepHeads, trace: Trace) -> list[CleanStep]:
     return [
         CleanStep(
             index=t,
-            example_id=trace.provenance["example"]["id"],
+            example_id=name,
             active=active[t],
             scores=scores[t],
             weights=trace.top_weights[t, ..., 0],

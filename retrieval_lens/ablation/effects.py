@@ -18,6 +18,7 @@ from torch import Tensor
 from retrieval_lens.ablation.clean_steps import steps_of_trace
 from retrieval_lens.ablation.head_edit import HeadEdit
 from retrieval_lens.ablation.modes import AblationMode
+from retrieval_lens.errors import NumericalError
 from retrieval_lens.heads import StepHeads
 from retrieval_lens.progress import Advance
 from retrieval_lens.tracing import Trace
@@ -61,7 +62,7 @@ def step_effects(
     token = trace.token_ids[-1:]
     for t, answer in enumerate(trace.tokens.tolist()):
         before = decoder.snapshot()
-        clean = decoder.step(token).logits[0].double().log_softmax(-1)
+        clean = _log_probs(decoder.step(token).logits)[0]
         after = decoder.snapshot(newest=True)
         full = [(name, steps[t]) for name, steps in masks.items() if steps[t].any()]
         effects: dict[str, tuple[float, float]] = {}
@@ -100,7 +101,20 @@ def _effects(
     clean: Tensor, logits: Tensor, names: Sequence[str], answer: int
 ) -> dict[str, tuple[float, float]]:
     """Change of log p(answer), and KL(clean || masked), in nats."""
-    masked = logits.double().log_softmax(-1)
+    masked = _log_probs(logits)
     delta = masked[:, answer] - clean[answer]
     kl = (clean.exp() * (clean - masked)).sum(-1)
     return dict(zip(names, zip(delta.tolist(), kl.tolist(), strict=True), strict=True))
+
+
+def _log_probs(logits: Tensor) -> Tensor:
+    """In float64.
+
+    Raises:
+        NumericalError: NaN or infinite logits.
+    """
+    if not bool(logits.isfinite().all()):
+        raise NumericalError(
+            "the model's logits are NaN or infinite: it overflows here; load it in float32"
+        )
+    return logits.double().log_softmax(-1)

@@ -166,7 +166,10 @@ class Generation:
         recorder.layers = [block for block in blocks if block in seen]
         first = len(blocks) - len(recorder.layers)
         again = recorder.end_step()
-        whole = {k: torch.cat([observed[k][:, :first], again[k]], dim=1) for k in again}
+        whole = {
+            k: torch.cat([observed[k][:, :first], again[k].to(observed[k].device)], dim=1)
+            for k in again
+        }
         return output.logits, whole
 
     def _merge(

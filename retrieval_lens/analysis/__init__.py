@@ -3,6 +3,7 @@
 from retrieval_lens.analysis.comparing import McNemar, holm, mcnemar, wilson
 from retrieval_lens.analysis.conditions import compare_conditions
 from retrieval_lens.analysis.dynamism import dynamism
+from retrieval_lens.analysis.head_activity import head_activity
 from retrieval_lens.analysis.published import beside_paper, published_table
 from retrieval_lens.analysis.resampling import (
     Difference,
@@ -23,6 +24,7 @@ __all__ = [
     "bootstrap_mean",
     "compare_conditions",
     "dynamism",
+    "head_activity",
     "holm",
     "mcnemar",
     "paired_bootstrap",

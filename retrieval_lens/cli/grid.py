@@ -196,6 +196,8 @@ def _integers(option: str, text: Texts) -> list[int] | None:
         first, _, last = part.partition("-")
         if not (first.isdecimal() and (last or first).isdecimal()):
             raise InputError(f"{option} wants whole numbers such as 0,1,5 or 0-4; got {text!r}")
+        if last and int(last) < int(first):
+            raise InputError(f"{option}: {part!r} runs backwards")
         found += range(int(first), int(last or first) + 1)
     return None if text is None else found
 

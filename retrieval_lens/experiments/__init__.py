@@ -1,12 +1,12 @@
 """Grids of runs that survive: what to run, where, and what came out of it."""
 
+from retrieval_lens.errors import GridError
 from retrieval_lens.experiments.conditions import (
     Condition,
     Known,
     condition_names,
     register_condition,
 )
-from retrieval_lens.experiments.executors import GridError
 from retrieval_lens.experiments.grid import NeedleGrid
 from retrieval_lens.experiments.results import (
     load_active,

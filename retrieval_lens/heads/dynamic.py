@@ -3,6 +3,8 @@
 from dataclasses import dataclass, field
 from typing import SupportsIndex
 
+from torch import Tensor
+
 from retrieval_lens.errors import InputError
 from retrieval_lens.heads.head_set import HeadSet
 from retrieval_lens.heads.step_heads import CleanStep, StepHeads, rank_keys, strongest
@@ -46,14 +48,17 @@ class Dynamic(StepHeads):
 def dynamic_heads(
     trace: Trace, score: str | StepScore = "copy_paste", k: SupportsIndex | None = None
 ) -> list[HeadSet]:
-    """D_t of every step of a trace, highest score first, then by layer and head.
+    """D_t of every step of a trace, highest score first, as `Dynamic` orders them.
+
+    Equal scores, as those of Eq. 1 are, go by the attention at the most attended position, then by
+    layer and head.
 
     These sets belong to their example by definition, so they carry no example ids to be refused.
 
     Args:
         trace: The trace.
         score: Name of a traced score, or a score that observes what was traced.
-        k: At most so many, those of largest score.
+        k: At most so many, the first in this order.
 
     Raises:
         UnknownNameError: No such score in the trace.
@@ -70,7 +75,12 @@ def dynamic_heads(
         raise InputError(f"k must not be negative; got {most}")
     name = score if isinstance(score, str) else score.name
     made = {"detector": f"active by {name}", "example": trace.provenance["example"]["id"]}
+    weights = trace.top_weights[..., 0] if trace.top_weights.shape[-1] else scores
+
+    def keys(t: int) -> list[Tensor]:
+        return [scores[t], weights[t]]
+
     return [
-        HeadSet(strongest(active[t], [scores[t]], most), provenance={**made, "step": t})
+        HeadSet(strongest(active[t], keys(t), most), provenance={**made, "step": t})
         for t in range(trace.n_steps)
     ]

@@ -14,7 +14,8 @@ class TimeShifted(StepHeads):
 
     Places are counted circularly over the non-empty steps, so that set sizes are those of the
     dynamic condition in another order; steps whose clean set is empty, and steps beyond the clean
-    response, mask nothing.
+    response, mask nothing. A shift that would come round to the step itself is one more, and a
+    response with a single non-empty step has no other to offer: nothing is masked.
     """
 
     shift: int = 4
@@ -29,4 +30,7 @@ class TimeShifted(StepHeads):
         full = active.flatten(1).any(1).nonzero().flatten().tolist()
         if step.index not in full:
             return HeadSet()
-        return HeadSet.from_mask(active[full[(full.index(step.index) - self.shift) % len(full)]])
+        shift = self.shift if self.shift % len(full) else self.shift + 1
+        if shift % len(full) == 0:
+            return HeadSet()
+        return HeadSet.from_mask(active[full[(full.index(step.index) - shift) % len(full)]])

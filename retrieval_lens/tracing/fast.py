@@ -142,6 +142,8 @@ class FastDecoder(Decoder):
             stack.enter_context(listening(listener or self.listener, edit))
             if again:
                 stack.enter_context(self.blocks.replaying(self._untouched(edit), n))
+            elif self.replays:
+                stack.enter_context(self.blocks.kept())
             logits = self._forward(tokens.unsqueeze(1), **extra).logits
         if isinstance(self.cache, BufferCache):
             self.cache.set_length(self.n_cached)

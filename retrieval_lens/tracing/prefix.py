@@ -15,6 +15,7 @@ from retrieval_lens.errors import InputError
 from retrieval_lens.tracing.engine import choose_engine
 from retrieval_lens.tracing.fast import FastDecoder
 from retrieval_lens.tracing.kv_cache import BufferCache
+from retrieval_lens.tracing.limits import is_longrope
 from retrieval_lens.tracing.twin import weights_version
 from retrieval_lens.types import TokenIds
 
@@ -49,8 +50,8 @@ def prefill_prefix(model: Any, token_ids: TokenIds) -> Prefix | None:
         token_ids: `[pos]`, such as a prompt of the grid with its needle at the end.
 
     Returns:
-        The prefix, or None where the model's caches cannot be shared (sliding-window layers, or
-        the fast engine cannot be used), which is always accepted too.
+        The prefix, or None where the model's caches cannot be shared (sliding-window layers,
+        Longrope, or the fast engine cannot be used), which is always accepted too.
 
     Example:
         ```python
@@ -59,7 +60,7 @@ def prefill_prefix(model: Any, token_ids: TokenIds) -> Prefix | None:
         ```
     """
     engine, _ = choose_engine(model, "auto", ())
-    if engine != "fast":
+    if engine != "fast" or is_longrope(model):
         return None
     decoder = FastDecoder(model, lambda layer, row: None, ())
     one_more = torch.cat([token_ids, token_ids[-1:]])  # a prefill leaves the last token out

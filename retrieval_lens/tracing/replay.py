@@ -22,7 +22,7 @@ class Replay:
     def __init__(self, blocks: Sequence[nn.Module]):
         self.blocks = list(blocks)
         self.outputs: list[Any] = [None] * len(self.blocks)
-        self.recording = True
+        self.recording = False  # not in a prefill, whose outputs are long
 
     def attach(self, stack: ExitStack) -> None:
         """Keep outputs from now on, until `stack` closes."""
@@ -37,20 +37,27 @@ class Replay:
         return keep
 
     @contextmanager
+    def kept(self) -> Iterator[None]:
+        """Keep the outputs of the passes within the block."""
+        self.recording = True
+        try:
+            yield
+        finally:
+            self.recording = False
+
+    @contextmanager
     def replaying(self, n_blocks: int, n_rows: int) -> Iterator[None]:
         """Within the block the first `n_blocks` give their kept output for the first `n_rows`.
 
-        One kept row stands for all rows. Nothing is kept meanwhile.
+        One kept row stands for all rows.
         """
         replayed = self.blocks[:n_blocks]
         before = [vars(block).get("forward") for block in replayed]
-        self.recording = False
         for block, output in zip(replayed, self.outputs, strict=False):
             block.forward = _giver(output, n_rows)
         try:
             yield
         finally:
-            self.recording = True
             for block, forward in zip(replayed, before, strict=True):
                 del block.forward
                 if forward is not None:

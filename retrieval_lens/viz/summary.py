@@ -1,8 +1,9 @@
 """Means with intervals from a table of runs, for figures.
 
 1. Examples are the unit: the rows of one example (random draws, say) are averaged first.
-2. The interval is Wilson's where every example counts 0 or 1, and otherwise the percentile
-   bootstrap over examples, resampled within each haystack.
+2. The interval of a share (exact, truncated) is Wilson's where every example counts 0 or 1, and
+   otherwise the percentile bootstrap over examples, resampled within each haystack (over all of
+   them where a haystack has a single example, which would never vary).
 """
 
 from collections.abc import Sequence
@@ -14,7 +15,8 @@ from jaxtyping import Float
 from retrieval_lens.errors import InputError, UnknownNameError
 
 N_RESAMPLES, LEVEL = 2000, 0.95
-EXAMPLE, STRATUM = "example_id", "haystack"
+EXAMPLE, STRATUM, MODEL = "example_id", "haystack", "model"
+SHARES = ("exact", "truncated")  # measures that count 0 or 1
 
 
 def require_columns(frame: Any, names: Sequence[str]) -> None:
@@ -60,7 +62,8 @@ def summarise(frame: Any, by: Sequence[str], measure: str) -> Any:
     rows = []
     for place, part in known.groupby(list(by), sort=False, dropna=False):
         values, strata = _examples(part, measure)
-        low, high = _interval(values, strata)
+        is_share = measure in SHARES or part[measure].dtype == bool
+        low, high = _interval(values, strata, is_share)
         rows.append((*place, values.mean(), low, high, len(values)))
     return pd.DataFrame(rows, columns=[*by, "mean", "low", "high", "n"])
 
@@ -69,16 +72,19 @@ def _examples(part: Any, measure: str) -> tuple[Float[np.ndarray, " example"], n
     """One number an example, and the haystack of each."""
     numbers = part[measure].astype(float)
     if EXAMPLE in part.columns:
-        strata = part.groupby(EXAMPLE)[STRATUM].first() if STRATUM in part.columns else None
-        values = numbers.groupby(part[EXAMPLE]).mean()
+        unit = [part[name] for name in (MODEL, EXAMPLE) if name in part.columns]
+        strata = part.groupby(unit)[STRATUM].first() if STRATUM in part.columns else None
+        values = numbers.groupby(unit).mean()
     else:
         values, strata = numbers, part[STRATUM] if STRATUM in part.columns else None
     found = np.zeros(len(values)) if strata is None else strata.to_numpy()
     return values.to_numpy(), found
 
 
-def _interval(values: Float[np.ndarray, " example"], strata: np.ndarray) -> tuple[float, float]:
-    if np.isin(values, (0.0, 1.0)).all():
+def _interval(
+    values: Float[np.ndarray, " example"], strata: np.ndarray, is_share: bool
+) -> tuple[float, float]:
+    if is_share and np.isin(values, (0.0, 1.0)).all():
         from scipy.stats import binomtest
 
         wilson = binomtest(int(values.sum()), len(values)).proportion_ci(LEVEL, "wilson")
@@ -87,6 +93,8 @@ def _interval(values: Float[np.ndarray, " example"], strata: np.ndarray) -> tupl
         return float("nan"), float("nan")
     random = np.random.default_rng(0)
     sums = np.zeros(N_RESAMPLES)
+    if np.unique(strata, return_counts=True)[1].min() < 2:
+        strata = np.zeros(len(values))
     for stratum in np.unique(strata):
         group = values[strata == stratum]
         sums += group[random.integers(len(group), size=(N_RESAMPLES, len(group)))].sum(1)

@@ -333,3 +333,63 @@ def test_a_mode_of_ones_own(bridge):
 
     run = rl.Ablator(bridge, Half()).generate(example(), ["L0H0"], 3)
     assert run.provenance["mode"]["mode"] == "half"
+
+
+def test_smaller_batches_share_the_prefill_too(copier, monkeypatch):
+    from retrieval_lens.tracing.fast import FastDecoder
+
+    one, fed, forward = copying_example(60), [], FastDecoder._forward
+    ablator = rl.Ablator(copier)
+    conditions = {"dynamic": rl.Dynamic(), "fixed": ["L0H1"], "none": None}
+    whole = ablator.generate_many(one, conditions, 6)
+
+    def counting(self, token_ids, **extra):
+        fed.append(token_ids.shape[1])
+        return forward(self, token_ids, **extra)
+
+    monkeypatch.setattr(FastDecoder, "_forward", counting)
+    runs = ablator.generate_many(one, conditions, 6, batch_size=1)
+    assert [n for n in fed if n > 1] == [60]
+    for name, run in runs.items():
+        assert run.tokens.tolist() == whole[name].tokens.tolist()
+
+
+def test_the_trace_of_another_prompt_or_model_is_refused(bridge, copier):
+    trace = rl.RetrievalTracer(bridge).trace(example(0), 3)
+    with pytest.raises(InputError, match="not of example 'tiny-1'"):
+        rl.Ablator(bridge).generate(example(1), rl.TimeShifted(), 3, trace=trace)
+    other = tiny_bridge("gpt2")
+    with pytest.raises(InputError, match="trace with the same model"):
+        rl.Ablator(other).step_effect(trace, ["L0H0"])
+
+
+def test_infinite_logits_under_the_mask_are_an_error(bridge):
+    class Overflow(rl.AblationMode):
+        name = "overflow"
+
+        def z(self, layer, z):
+            return z * float("inf")
+
+    trace = rl.RetrievalTracer(bridge).trace(example(0), 3)
+    with pytest.raises(NumericalError, match="NaN or infinite"):
+        rl.Ablator(bridge, Overflow()).step_effect(trace, ["L0H0"])
+
+
+def test_nothing_is_kept_of_a_prefill(copier):
+    from retrieval_lens.tracing.engine import open_decoder
+
+    one = copying_example()
+    with open_decoder(copier, "fast", lambda layer, row: None, replays=True) as decoder:
+        decoder.prefill([one.token_ids], 2)
+        assert decoder.blocks.outputs == [None] * len(decoder.blocks.blocks)
+        decoder.step(one.token_ids[-1:])
+        assert all(output is not None for output in decoder.blocks.outputs)
+
+
+def test_fixed_heads_need_no_copy_paste_in_the_trace(bridge):
+    trace = rl.RetrievalTracer(bridge, [rl.Reasoning(n_sink=2, n_local=6)]).trace(example(0), 3)
+    score = rl.Reasoning(n_sink=2, n_local=6)
+    frame = rl.Ablator(bridge).step_effect(trace, ["L0H0"], score=score)
+    assert len(frame) == trace.n_steps and frame.kl.max() > 0
+    with pytest.raises(InputError, match="trace again"):
+        rl.Ablator(bridge).step_effect(trace, ["L0H0"])

@@ -317,6 +317,7 @@ def test_a_cell_that_kills_every_worker_is_named(tmp_path, monkeypatch):
     monkeypatch.setattr("retrieval_lens.experiments.executors.processes.MOST_DEATHS", 2)
     with pytest.raises(GridError, match=rf"{CELLS[6].key}: 2 workers died .* exit code -9"):
         in_processes(partial(Dies, tmp_path / "count", 99), tmp_path / "out", n_workers=1)
+    assert (tmp_path / "count").read_text() == "xx"
 
 
 @pytest.mark.slow

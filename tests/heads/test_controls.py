@@ -146,6 +146,15 @@ def test_time_shifted_goes_round_over_the_steps_that_are_not_empty():
     assert [shifted(-1, t) for t in (0, 2, 3)] == [[1], [2, 3], [0]]
 
 
+def test_time_shifted_is_never_the_step_itself():
+    for shift in (0, 3, 6, -3):  # would come round to it: one more
+        assert [shifted(shift, t) for t in (0, 2, 3)] == [[2, 3], [0], [1]]
+    single = made_trace([[[0, 0]], [[1, 0]]])
+    step = clean_step(torch.ones(1, 2), index=1, trace=single)
+    for shift in (1, 2, 4):
+        assert rl.TimeShifted(shift).select(step) == HeadSet()
+
+
 def test_time_shifted_masks_nothing_at_empty_steps_and_beyond():
     for shift in (1, 2, 4):
         assert [shifted(shift, t) for t in (1, 4, 5, 60)] == [[], [], [], []]

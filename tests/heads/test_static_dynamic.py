@@ -88,8 +88,8 @@ def test_the_record_of_static_heads():
 
 
 def test_ties_go_to_the_lower_layer_then_the_lower_head():
-    ranked = rl.static_heads([made_trace(torch.ones(3, 2, 3))], k=None)
-    assert list(ranked) == [(0, 0), (0, 1), (0, 2), (1, 0), (1, 1), (1, 2)]
+    ranked = rl.static_heads([made_trace(torch.ones(3, 30, 9))], k=None)
+    assert list(ranked) == [(layer, head) for layer in range(30) for head in range(9)]
 
 
 def test_static_heads_equal_a_mean_of_numpy():
@@ -140,6 +140,19 @@ def test_dynamic_heads_by_another_score_are_ordered_by_it():
         rl.dynamic_heads(trace, k=-1)
     with pytest.raises(UnknownNameError):
         rl.dynamic_heads(trace, "lift")
+
+
+def test_equal_scores_of_a_step_go_by_attention():
+    weights = [[[0.2, 0.9], [0.5, 0.5]]]
+    (step,) = rl.dynamic_heads(made_trace([[[1, 0], [1, 1]]], weights=weights))
+    assert list(step) == [(1, 0), (1, 1), (0, 0)]
+    trace = made_trace(torch.ones(1, 2, 2), [[[0.9, 0.5], [0.5, 0]]], weights=weights)
+    assert [list(s) for s in rl.dynamic_heads(trace, "reasoning", k=2)] == [[(0, 0), (0, 1)]]
+
+
+def test_many_equal_heads_of_a_step_stand_by_layer_and_head():
+    (step,) = rl.dynamic_heads(made_trace(torch.ones(1, 30, 9)))
+    assert list(step) == [(layer, head) for layer in range(30) for head in range(9)]
 
 
 def test_an_empty_step_has_an_empty_set():

@@ -53,6 +53,12 @@ def test_partial(response):
     assert response_outcome(ANSWER, response, False) == "partial"
 
 
+def test_a_piece_in_a_long_response():
+    story = "0123456789abcdef- " * 20
+    assert response_outcome(ANSWER, f"{story}{ANSWER[:12]} {story}", False) == "partial"
+    assert response_outcome(ANSWER, story, False) == "fluent_wrong"
+
+
 def test_a_piece_too_short_to_count():
     assert response_outcome(ANSWER, f"It is {ANSWER[:8]}.", False) == "fluent_wrong"
     pieces = " ".join(ANSWER[i : i + 8] for i in range(0, 36, 9))  # in one run, not in several

@@ -120,3 +120,21 @@ def test_more_than_four_panels_take_another_row_and_each_column_has_its_ticks():
     figure = grid(runs(condition=list("abcdef")))
     shown = [figure.layout[f"xaxis{i or ''}"].showticklabels for i in ("", 2, 3, 4, 5, 6)]
     assert shown == [False, False, True, True, True, True]
+
+
+def test_only_shares_have_wilsons_interval():
+    frame = runs(exact=[0.0] * 5, nats=[0.0] * 5, example_id=list("abcde"))
+    assert summarise(frame, ["depth"], "exact").high.item() > 0.4
+    nats = summarise(frame, ["depth"], "nats")
+    assert (nats.low.item(), nats.high.item()) == (0, 0)
+
+
+def test_a_haystack_with_one_example_is_drawn_with_the_others():
+    frame = runs(nats=[0.0, 1.0, 5.0], example_id=list("abc"), haystack=["x", "y", "z"])
+    found = summarise(frame, ["depth"], "nats")
+    assert found.low.item() < found["mean"].item() < found.high.item()
+
+
+def test_the_same_prompt_under_two_models_is_two_examples():
+    frame = runs(nats=[0.0, 1.0], example_id=["a", "a"], model=["m", "n"])
+    assert summarise(frame, ["depth"], "nats").n.item() == 2

@@ -6,17 +6,13 @@ from collections.abc import Callable, Iterator, Sequence
 from types import TracebackType
 from typing import Any
 
-from retrieval_lens.errors import RetrievalLensError
+from retrieval_lens.errors import GridError
 from retrieval_lens.experiments.cells import Cell
 
 Task = tuple[Cell, dict[str, Any]]  # a cell and its inputs
 Worker = Callable[[Cell, dict[str, Any]], dict[str, Any]]
 MakeWorker = Callable[[], Worker]  # loads the model; must be picklable for other processes
 Reply = tuple[bool, Any]  # (True, result), or (False, (one line, traceback))
-
-
-class GridError(RetrievalLensError):
-    """A cell of a grid failed, or its workers died again and again; finished cells are kept."""
 
 
 class Executor(ABC):

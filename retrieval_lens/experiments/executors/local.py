@@ -3,8 +3,9 @@
 from collections.abc import Iterator, Sequence
 from typing import Any
 
+from retrieval_lens.errors import GridError
 from retrieval_lens.experiments.cells import Cell
-from retrieval_lens.experiments.executors.base import Executor, GridError, MakeWorker, Task, Worker
+from retrieval_lens.experiments.executors.base import Executor, MakeWorker, Task, Worker
 
 
 class LocalExecutor(Executor):

@@ -13,10 +13,10 @@ from contextlib import contextmanager, suppress
 from multiprocessing.connection import Connection, wait
 from typing import Any
 
+from retrieval_lens.errors import GridError
 from retrieval_lens.experiments.cells import Cell
 from retrieval_lens.experiments.executors.base import (
     Executor,
-    GridError,
     MakeWorker,
     Task,
     attempt,

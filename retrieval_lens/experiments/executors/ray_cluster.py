@@ -13,11 +13,10 @@ from collections import deque
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from retrieval_lens.errors import InputError
+from retrieval_lens.errors import GridError, InputError
 from retrieval_lens.experiments.cells import Cell
 from retrieval_lens.experiments.executors.base import (
     Executor,
-    GridError,
     MakeWorker,
     Task,
     attempt,
