@@ -4,7 +4,8 @@ from retrieval_lens import analysis
 
 NAMES = {
     "Difference", "Interval", "McNemar", "StepSets", "beside_paper", "bootstrap_mean",
-    "compare_conditions", "dynamism", "holm", "mcnemar", "paired_bootstrap", "published_table",
+    "compare_conditions", "dynamism", "head_activity",
+    "holm", "mcnemar", "paired_bootstrap", "published_table",
     "step_sets", "test_retest", "unique_heads_curve", "wilson",
 }  # fmt: skip
 
