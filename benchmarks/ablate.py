@@ -32,6 +32,7 @@ from retrieval_lens.tracing.decoding import Decoder
 from retrieval_lens.tracing.engine import open_decoder
 
 console = Console(soft_wrap=True)
+N_EXAMPLES = 4  # whose responses are added up
 
 
 def _ignore(n: int = 1) -> None:
@@ -116,19 +117,24 @@ def compare_generation(
     bridge: Any, plain: Any, n_tokens: int, n_new: int, rounds: int
 ) -> dict[str, Any]:
     """Ratios of whole responses, the median over rounds."""
-    example = models.example(bridge, n_tokens)
-    dynamic(bridge, example, 2)
-    ratios, hooked, share = [], [], 0.0
+    examples = [models.example(bridge, n_tokens, seed) for seed in range(N_EXAMPLES)]
+    dynamic(bridge, examples[0], 2)
+    ratios, hooked, masks = [], [], []
     for _ in range(rounds):
-        times, row = dynamic(bridge, example, n_new)
-        base = sum(plain_steps(plain, example, row.tokens))
-        ratios.append(sum(times) / base)
-        hooked.append(sum(hooked_steps(bridge, plain, example, row.tokens)) / base)
-        share = sum(bool(mask.any()) for mask in row.masks) / len(row.masks)
+        spent, base, twice, masks = 0.0, 0.0, 0.0, []
+        for example in examples:
+            times, row = dynamic(bridge, example, n_new)
+            spent += sum(times)
+            base += sum(plain_steps(plain, example, row.tokens))
+            twice += sum(hooked_steps(bridge, plain, example, row.tokens))
+            masks += row.masks
+        ratios.append(spent / base)
+        hooked.append(twice / base)
+    share = sum(bool(mask.any()) for mask in masks) / len(masks)
     return {
         "what": "two passes",
         "prompt tokens": n_tokens,
-        "steps": len(row.tokens),
+        "steps": len(masks),
         "share of steps run twice": round(share, 2),
         "over plain": round(measure.median(ratios), 2),
         "range": [round(min(ratios), 2), round(max(ratios), 2)],
