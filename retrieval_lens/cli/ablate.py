@@ -88,7 +88,7 @@ def ablate(
     _print(Console(), example.evidence_text, runs, effects)
     if out is not None:
         content = {"runs": {name: run.as_json() for name, run in runs.items()}}
-        content |= {"step_effects": json.loads(effects.to_json(orient="records"))}
+        content |= {"step_effects": effects.to_dict(orient="records")}
         out.write_text(json.dumps(content, indent=1), "utf-8")
 
 
