@@ -40,10 +40,10 @@ def compare_heads(
         - `k`; `n_heads`, N, the heads of the model, None where neither list says;
         - `overlap`, |A ∩ B| / k; `shared`, the heads in both, in the order of `a`; `jaccard`;
         - `overlap_expected`, the overlap when ties at the cut are drawn by lot; `ties_a`, `ties_b`,
-          how many heads tie for the last places (0 where there is no tie);
+            how many heads tie for the last places (0 where there is no tie);
         - `chance_overlap`, k / N;
         - `rank_correlation`, Spearman's, over `n_ranked` heads; NaN with `rank_correlation_note`
-          saying why where there is none;
+            saying why where there is none;
         - `split_half_a`, `split_half_b`: as `split_half` gives them for a `Detection`, else None.
 
     Raises:

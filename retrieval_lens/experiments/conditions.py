@@ -121,8 +121,8 @@ def condition_names() -> list[str]:
     """The names of all conditions, sorted.
 
     Example:
-        >>> condition_names()[:4]
-        ['dynamic', 'dynamic_k', 'dynamic_minus_static', 'example_static']
+        >>> "static_by_count" in condition_names()
+        True
     """
     return sorted(_REGISTRY)
 
