@@ -22,7 +22,7 @@ from retrieval_lens.errors import NumericalError
 from retrieval_lens.heads import StepHeads
 from retrieval_lens.progress import Advance
 from retrieval_lens.tracing import Trace
-from retrieval_lens.tracing.decoding import Decoder
+from retrieval_lens.tracing.decoding import OVERFLOW, Decoder
 
 Masks = list[tuple[str, Tensor]]  # conditions with a non-empty set, and their masks [layer, head]
 
@@ -114,7 +114,5 @@ def _log_probs(logits: Tensor) -> Tensor:
         NumericalError: NaN or infinite logits.
     """
     if not bool(logits.isfinite().all()):
-        raise NumericalError(
-            "the model's logits are NaN or infinite: it overflows here; load it in float32"
-        )
+        raise NumericalError(OVERFLOW)
     return logits.double().log_softmax(-1)

@@ -25,12 +25,11 @@ from retrieval_lens.ablation.clean_steps import (
 )
 from retrieval_lens.ablation.head_edit import HeadEdit
 from retrieval_lens.ablation.modes import AblationMode
-from retrieval_lens.errors import NumericalError
 from retrieval_lens.heads import StepHeads
 from retrieval_lens.progress import Advance
 from retrieval_lens.tasks import RetrievalExample
 from retrieval_lens.tracing import Trace
-from retrieval_lens.tracing.decoding import Decoder
+from retrieval_lens.tracing.decoding import Decoder, greedy
 from retrieval_lens.tracing.edits import AttentionEdit
 from retrieval_lens.tracing.recorder import Observations, RowRecorder
 
@@ -229,17 +228,3 @@ class _FirstRows(RowRecorder):
 
     def listen(self, layer: int, pattern: Tensor) -> None:
         super().listen(layer, pattern[: len(self.evidence)])
-
-
-def greedy(logits: Tensor) -> Tensor:
-    """The lowest id of the largest logits, on the CPU.
-
-    Raises:
-        NumericalError: NaN or infinite logits.
-    """
-    best, tokens = logits.max(-1)
-    if not bool(best.isfinite().all()):
-        raise NumericalError(
-            "the model's logits are NaN or infinite: it overflows here; load it in float32"
-        )
-    return tokens.cpu()

@@ -26,6 +26,8 @@ from retrieval_lens.tracing.fast_attention import RowListener
 from retrieval_lens.tracing.recorder import Observations, RowRecorder
 from retrieval_lens.types import Prompts
 
+OVERFLOW = "the model's logits are NaN or infinite: it overflows here; load it in float32"
+
 
 @dataclass(frozen=True, eq=False)
 class StepOutput:
@@ -161,12 +163,7 @@ def greedy_decode(
     for _ in range(max_new_tokens):
         output = decoder.step(torch.tensor(tokens))
         observed = recorder.end_step()
-        best, token_ids = output.logits.max(-1)
-        if not bool(best.isfinite().all()):
-            raise NumericalError(
-                "the model's logits are NaN or infinite: it overflows here; load it in float32"
-            )
-        tokens = token_ids.tolist()
+        tokens = greedy(output.logits).tolist()
         yield FinishedStep(rows, tokens, output, observed)
         going = [i for i, token in enumerate(tokens) if token not in stop_ids]
         if not going:
@@ -175,3 +172,15 @@ def greedy_decode(
             decoder.keep(going)
             recorder.keep(going)
             rows, tokens = [rows[i] for i in going], [tokens[i] for i in going]
+
+
+def greedy(logits: Float[Tensor, "row vocab"]) -> Int[Tensor, " row"]:
+    """The lowest id of the largest logits, on the CPU.
+
+    Raises:
+        NumericalError: NaN or infinite logits.
+    """
+    best, tokens = logits.max(-1)
+    if not bool(best.isfinite().all()):
+        raise NumericalError(OVERFLOW)
+    return tokens.cpu()
