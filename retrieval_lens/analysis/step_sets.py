@@ -5,7 +5,8 @@
 3. Several of them are checked together: one model, one score, every example once.
 """
 
-from collections.abc import Iterable, Mapping
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -131,13 +132,7 @@ def gathered(traces: Any, score: str | StepScore = "copy_paste") -> list[StepSet
     if not found:
         raise InputError("received no trace; wanted at least one Trace or StepSets")
     require_same(found)
-    ids = [one.example_id for one in found]
-    twice = sorted({name for name in ids if ids.count(name) > 1})
-    if twice:
-        raise InputError(
-            f"example {twice[0]!r} is there more than once ({len(twice)} such examples): examples "
-            "are the unit of every interval, so judge one response an example"
-        )
+    require_once(found)
     return found
 
 
@@ -147,8 +142,12 @@ def _from_trace(one: Any, score: str | StepScore) -> StepSets:
     return step_sets(one, score)
 
 
-def require_same(found: list[StepSets]) -> None:
+def require_same(found: Sequence[Any], names: Sequence[str] = ("model", "score")) -> None:
     """Refuse responses that cannot be judged together.
+
+    Args:
+        found: Responses with `shape` and `meta`.
+        names: What must be the same in their `meta`.
 
     Raises:
         InputError: Different models or scores.
@@ -156,7 +155,22 @@ def require_same(found: list[StepSets]) -> None:
     shapes = sorted({one.shape for one in found})
     if len(shapes) > 1:
         raise InputError(f"different models: (layers, heads) are {shapes}; judge each apart")
-    for what in ("model", "score"):
+    for what in names:
         values = sorted({str(one.meta[what]) for one in found if what in one.meta})
         if len(values) > 1:
             raise InputError(f"responses of a different {what}: {values}; judge each apart")
+
+
+def require_once(found: Sequence[Any]) -> None:
+    """Refuse an example that is there twice.
+
+    Raises:
+        InputError: With its name.
+    """
+    ids = Counter(one.example_id for one in found)
+    twice = sorted(name for name, times in ids.items() if times > 1)
+    if twice:
+        raise InputError(
+            f"example {twice[0]!r} is there more than once ({len(twice)} such examples): examples "
+            "are the unit of every interval, so judge one response an example"
+        )
