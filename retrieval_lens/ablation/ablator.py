@@ -6,11 +6,12 @@ Three ways in: hooks for any forward pass of yours (`hooks`, `ablate`), generati
 
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
+from functools import partial
 from typing import TYPE_CHECKING, Any, SupportsIndex
 
 from retrieval_lens.ablation.ablated_run import AblatedRun
 from retrieval_lens.ablation.effects import selected, step_effects
-from retrieval_lens.ablation.generation import Generation, Row, Setting
+from retrieval_lens.ablation.generation import Row, Setting, decode
 from retrieval_lens.ablation.head_edit import HeadEdit
 from retrieval_lens.ablation.modes import make_mode
 from retrieval_lens.ablation.results import finish_run
@@ -150,7 +151,7 @@ class Ablator:
     ) -> dict[str, AblatedRun]:
         """Decode one example under several conditions, as one batch; the prompt is prefilled once.
 
-        (Models whose caches cannot be shared, and the hook engine, prefill it once a condition.)
+        With `scope="all"` every condition has its own prefill: it is masked too.
 
         Args:
             example: Prompt and evidence.
@@ -196,16 +197,12 @@ class Ablator:
         )
         order = sorted(rows.values(), key=lambda row: not row.twice)
         size = self._batch_size(chosen, batch_size, len(order))
-        n_batches = -(-len(order) // size)
-        if n_batches > 1 and not setting.whole:
+        parts = [order[start : start + size] for start in range(0, len(order), size)]
+        if len(parts) > 1 and size > 1 and not setting.whole:
             prefix = prefill_prefix(self.model, example.token_ids) or prefix
-        with progress_bar("decoding", n_batches * max_new_tokens, progress) as advance:
-            for start in range(0, len(order), size):
-                with open_decoder(
-                    self.model, chosen, _unheard, prefix=prefix, replays=True
-                ) as decoder:
-                    part = order[start : start + size]
-                    Generation(decoder, part, setting).run(max_new_tokens, advance)
+        opened = partial(open_decoder, self.model, chosen, _unheard, prefix=prefix, replays=True)
+        with progress_bar("decoding", len(parts) * max_new_tokens, progress) as advance:
+            decode(opened, parts, setting, max_new_tokens, advance)
         options = {"scope": scope, "keep_kv": keep_kv, "max_new_tokens": max_new_tokens}
         options |= {"engine": chosen, "engine_reason": why, "stop_ids": list(setting.stop_ids)}
         return {name: finish_run(self.model, row, self.mode, options) for name, row in rows.items()}

@@ -10,7 +10,7 @@
    clean one.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 import torch
@@ -70,13 +70,16 @@ class Generation:
         self.rows = list(rows)
         self.scores = observers([row.strategy for row in rows])
 
-    @torch.inference_mode()
-    def run(self, max_new_tokens: int, advance: Advance) -> None:
-        """Decode until every row has ended or has `max_new_tokens`."""
+    def prefill(self, max_new_tokens: int) -> None:
+        """Take in the prompts, with room for that many steps."""
         prompts = [row.example.token_ids for row in self.rows]
         edits = [self._whole_edit(row) for row in self.rows]
         self.decoder.prefill(prompts, max_new_tokens, edits)
-        tokens = torch.tensor([int(prompt[-1]) for prompt in prompts])
+
+    @torch.inference_mode()
+    def run(self, max_new_tokens: int, advance: Advance) -> None:
+        """Decode what is prefilled until every row has ended or has `max_new_tokens`."""
+        tokens = torch.tensor([int(row.example.token_ids[-1]) for row in self.rows])
         for _ in range(max_new_tokens):
             tokens = self._step(tokens)
             advance()
@@ -221,6 +224,37 @@ class Generation:
         n, evidence = len(rows), [row.example.evidence for row in rows]
         first_key = None if at_prefill else lambda n_keys: self.decoder.first_key(n_keys)[:n]
         return HeadEdit(self.setting.mode, masks, self.setting.blocks, evidence, first_key)
+
+
+def decode(
+    opened: Callable[[], Decoder],
+    batches: Sequence[Sequence[Row]],
+    setting: Setting,
+    max_new_tokens: int,
+    advance: Advance,
+) -> None:
+    """Decode batches of one prompt's rows; single rows all go on from the first one's prefill.
+
+    Args:
+        opened: Makes a decoder.
+        batches: Rows that run together.
+        setting: What they share.
+        max_new_tokens: Most steps.
+        advance: Called after every step.
+    """
+    if setting.whole or len(batches[0]) > 1:
+        for rows in batches:
+            with opened() as decoder:
+                generation = Generation(decoder, rows, setting)
+                generation.prefill(max_new_tokens)
+                generation.run(max_new_tokens, advance)
+        return
+    with opened() as decoder:
+        Generation(decoder, batches[0], setting).prefill(max_new_tokens)
+        ready = decoder.snapshot()
+        for rows in batches:
+            decoder.restore(ready)
+            Generation(decoder, rows, setting).run(max_new_tokens, advance)
 
 
 class _FirstRows(RowRecorder):

@@ -103,7 +103,7 @@ def _by_condition(
         if example in own:
             raise InputError(
                 f"example {example!r} has several rows of condition {name!r}; average over its "
-                "draws first, or compare each draw apart"
+                "draws first, or compare each draw, and each model, apart"
             )
         try:
             own[example] = float(number)

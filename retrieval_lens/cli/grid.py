@@ -25,7 +25,9 @@ def run(
     config: Annotated[
         Path | None, typer.Option(help="A JSON file with fields of NeedleGrid; options win.")
     ] = None,
-    model: Annotated[Texts, typer.Option(help="A named checkpoint, a Hub id, a folder.")] = None,
+    models: Annotated[
+        Texts, typer.Option(help="Named checkpoints, Hub ids, folders: smollm2-135m,my_folder.")
+    ] = None,
     device: Annotated[Texts, typer.Option(help="cpu, cuda, cuda:1 …")] = None,
     dtype: Annotated[Texts, typer.Option(help="float32, bfloat16 or float16.")] = None,
     n_tokens: Annotated[Texts, typer.Option(help="Lengths: 100,200,400.")] = None,
@@ -42,7 +44,7 @@ def run(
     detection_seeds: Integers = None,
     max_new_tokens: Annotated[int | None, typer.Option(help="Most decode steps.")] = None,
     batch_size: Annotated[int | None, typer.Option(help="Rows at a time.")] = None,
-    workers: Annotated[int, typer.Option(help="Models at a time.")] = 1,
+    workers: Annotated[int, typer.Option(help="Copies of the model at a time.")] = 1,
     executor: Annotated[str, typer.Option(help="local or ray.")] = "local",
     address: Annotated[Texts, typer.Option(help="Of the Ray cluster.")] = None,
     cpus_per_worker: Annotated[float, typer.Option(help="That a Ray worker asks for.")] = 1,
@@ -53,7 +55,7 @@ def run(
 ) -> None:
     """Run a grid, or go on with it where it stopped."""
     fields = {
-        "model": model,
+        "models": _names(models),
         "device": device,
         "dtype": dtype,
         "n_tokens": _integers("--n-tokens", n_tokens),
@@ -152,9 +154,9 @@ def _page(frame: Any) -> str:
         if measures:
             title = f"{' and '.join(measures)} against k"
             parts.append((title, None, viz.curves(with_k, y=measures)))
-    model = frame["model"].iloc[0]
-    n_prompts = frame["example_id"].nunique()
-    return viz.page("Grid of ablations", parts, subtitle=f"{model}, {n_prompts} prompts")
+    models = ", ".join(frame["model"].unique())
+    n_prompts = frame["prompt"].nunique()
+    return viz.page("Grid of ablations", parts, subtitle=f"{models}, {n_prompts} prompts")
 
 
 def _print_means(frame: Any) -> None:
@@ -164,12 +166,14 @@ def _print_means(frame: Any) -> None:
 
     shown = [name for name in PLOTTED if frame[name].notna().any()]
     table = Table(title="Mean over all runs", title_justify="left")
-    for column in ("condition", "k", *shown, "runs"):
-        table.add_column(column, justify="left" if column == "condition" else "right")
-    for (name, k), part in frame.groupby(["condition", "k"], sort=False, dropna=False):
-        has_k = bool(part["k"].notna().all())
+    by = [*(["model"] if frame["model"].nunique() > 1 else []), "condition", "k"]
+    for column in (*by, *shown, "runs"):
+        table.add_column(column, justify="left" if column in ("model", "condition") else "right")
+    for place, part in frame.groupby(by, sort=False, dropna=False):
+        *names, k = place
         means = [f"{part[one].mean():.3f}" for one in shown]
-        table.add_row(str(name), str(k) if has_k else "", *means, str(len(part)))
+        has_k = bool(part["k"].notna().all())
+        table.add_row(*map(str, names), str(k) if has_k else "", *means, str(len(part)))
     Console().print(table)
 
 

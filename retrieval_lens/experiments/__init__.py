@@ -8,12 +8,8 @@ from retrieval_lens.experiments.conditions import (
     register_condition,
 )
 from retrieval_lens.experiments.grid import NeedleGrid
-from retrieval_lens.experiments.results import (
-    load_active,
-    load_results,
-    load_static,
-    load_step_effects,
-)
+from retrieval_lens.experiments.reading import load_active, load_static
+from retrieval_lens.experiments.results import load_results, load_step_effects
 from retrieval_lens.experiments.runner import run_grid
 from retrieval_lens.experiments.status import GridStatus, grid_status
 

@@ -180,10 +180,17 @@ for _condition in (
         "static_by_count", lambda known: StaticByCount(known.ranking, known.score), static=True
     ),
     Condition("time_shifted", lambda known: TimeShifted(score=known.score)),
-    Condition("layer_matched", lambda known: LayerMatched(score=known.score)),
+    Condition(
+        "layer_matched",
+        lambda known: LayerMatched(seed=known.draw, score=known.score),
+        per_draw=True,
+    ),
     Condition("mass_matched", lambda known: MassMatched(known.score)),
     Condition(
-        "random_outside", lambda known: RandomOutside(known.static, score=known.score), static=True
+        "random_outside",
+        lambda known: RandomOutside(known.static, seed=known.draw, score=known.score),
+        static=True,
+        per_draw=True,
     ),
     Condition(
         "dynamic_minus_static", lambda known: DynamicMinus(known.static, known.score), static=True

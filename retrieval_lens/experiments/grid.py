@@ -1,10 +1,10 @@
-"""What a grid runs: needle prompts over length x depth x seed, each under several conditions.
+"""What a grid runs: needle prompts over model x length x depth x seed, under several conditions.
 
-1. Prompts: every combination of `needles`, `haystacks`, `n_tokens`, `depths` and `seeds`.
+1. Prompts: every combination of `models`, `needles`, `haystacks`, `n_tokens`, `depths`, `seeds`.
 2. Each is run under every condition; two things are measured: the free-running response
    (`generate`) and the single-step effect from the clean prefix (`step_effect`).
 3. Static heads come from a detection corpus with seeds of its own, so that no head is judged on the
-   prompts that it was chosen on.
+   prompts that it was chosen on. Every model has its own.
 """
 
 import json
@@ -25,6 +25,7 @@ _CHOICES = {
     "score": tuple(SCORES),
     "match": ("mean_dynamic",),
 }
+_LISTS = ("models", "n_tokens", "seeds", "haystacks", "needles", "conditions", "measures", "k")
 _LEAST = {"random_draws": 1, "max_new_tokens": 1, "static_k": 1, "batch_size": 1}
 
 
@@ -33,8 +34,8 @@ class NeedleGrid:
     """The whole configuration of a grid; a folder of results belongs to exactly one.
 
     Args:
-        model: A named checkpoint, a folder, or a Hub id.
-        revision: Of a Hub id.
+        models: Named checkpoints, folders or Hub ids.
+        revision: Of a Hub id; with several models `{model: revision}`.
         dtype: Of the weights.
         device: Default: the first GPU, or the CPU where there is none.
         n_tokens: Lengths of the haystack.
@@ -69,7 +70,7 @@ class NeedleGrid:
         True
     """
 
-    model: str = "smollm2-135m"
+    models: Any = ("smollm2-135m",)
     revision: Any = None
     dtype: str = "float32"
     device: Any = None
@@ -97,9 +98,10 @@ class NeedleGrid:
     def __post_init__(self) -> None:
         for name in ("n_tokens", "seeds", "k", "detection_seeds"):
             self._set(name, _whole_numbers(name, getattr(self, name)))
-        for name in ("depths", "haystacks", "needles", "conditions", "measures"):
+        for name in ("models", "depths", "haystacks", "needles", "conditions", "measures"):
             self._set(name, _several(getattr(self, name)))
-        self._set("haystacks", tuple(str(haystack) for haystack in self.haystacks))
+        for name in ("models", "haystacks"):
+            self._set(name, tuple(map(str, getattr(self, name))))
         self._set("depths", _depths("depths", self.depths))
         if self.detection_n_tokens is None:
             self._set("detection_n_tokens", self.n_tokens)
@@ -119,6 +121,10 @@ class NeedleGrid:
     def variants(self) -> list[Variant]:
         """Every condition with its k and draw."""
         return variants(self.conditions, self.k, self.random_draws)
+
+    def revision_of(self, model: str) -> Any:
+        """The revision that a model of the grid is loaded at."""
+        return self.revision.get(model) if isinstance(self.revision, dict) else self.revision
 
     def as_json(self) -> dict[str, Any]:
         """The configuration as JSON types."""
@@ -167,7 +173,7 @@ def _depths(name: str, value: Any) -> tuple[float, ...]:
 
 
 def _check_numbers(grid: NeedleGrid) -> None:
-    for name in ("n_tokens", "seeds", "haystacks", "needles", "conditions", "measures", "k"):
+    for name in _LISTS:
         values: Sequence[Any] = getattr(grid, name)
         if not values and name != "k":
             raise InputError(f"{name} is empty: the grid has nothing to run")
@@ -190,9 +196,16 @@ def _check_names(grid: NeedleGrid) -> None:
         for value in _several(getattr(grid, name)):
             if value not in known:
                 raise UnknownNameError(f"no {name} {value!r}; known: {', '.join(known)}")
-    slugs = [slug(haystack) for haystack in grid.haystacks]
-    if len(set(slugs)) < len(slugs):
-        raise InputError(f"two haystacks would share the name of their files: {slugs}")
+    for name in ("models", "haystacks"):
+        slugs = [slug(one) for one in getattr(grid, name)]
+        if len(set(slugs)) < len(slugs):
+            raise InputError(f"two {name} would share the name of their files: {slugs}")
+    if isinstance(grid.revision, dict):
+        unknown = sorted(set(grid.revision) - set(grid.models))
+        if unknown:
+            raise UnknownNameError(f"revision names {unknown[0]!r}, which is not in models")
+    elif grid.revision is not None and len(grid.models) > 1:
+        raise InputError("with several models, revision is {model: revision}")
 
 
 def _check_fit(grid: NeedleGrid) -> None:
@@ -219,11 +232,11 @@ def _check_fit(grid: NeedleGrid) -> None:
             raise InputError(f"{one.name!r} has one variant a k: give k, such as k=(0, 5, 10)")
 
 
-def slug(haystack: str) -> str:
-    """A haystack's name in file names.
+def slug(name: str) -> str:
+    """The name of a haystack or a model in file names.
 
     Example:
         >>> slug("coast"), slug("/data/my essays.txt")
         ('coast', 'my_essays.txt')
     """
-    return "".join(c if c.isalnum() or c in ".-_" else "_" for c in Path(haystack).name)
+    return "".join(c if c.isalnum() or c in ".-_" else "_" for c in Path(name).name)

@@ -57,20 +57,20 @@ def matched_count(results: Iterable[Any], measure: str) -> int:
     return round(sum(sizes) / len(sizes))
 
 
-def stage_inputs(folder: RunFolder, stage: str) -> dict[Cell, dict[str, Any]]:
-    """What each cell of a stage is given; every cell of the stages before it must be done.
+def stage_inputs(folder: RunFolder, stage: str, model: str) -> dict[Cell, dict[str, Any]]:
+    """What each cell of a model's stage is given; every cell of the stages before it must be done.
 
     Raises:
         FileNotFoundError: A cell before it is not done.
         InputError: `static_k` or a `k` is larger than the model has heads.
     """
-    cells = grid_cells(folder.grid)
+    cells = grid_cells(folder.grid, model)
     if stage == DETECT:
         return {cell: {"ranking": None, "count": None} for cell in cells[DETECT]}
     found = ranking(folder.grid, [folder.read(cell) for cell in cells[DETECT]])
     most = max((folder.grid.static_k, *folder.grid.k))
     if found and most > len(found):
-        raise InputError(f"static_k or k is {most}, but the model has {len(found)} heads")
+        raise InputError(f"static_k or k is {most}, but {model} has {len(found)} heads")
     static = found.as_json()
     if stage == OWN:
         return {cell: {"ranking": static, "count": None} for cell in cells[OWN]}

@@ -20,6 +20,7 @@ from retrieval_lens.experiments.cells import DETECT, OWN, Cell, stage_variants
 from retrieval_lens.experiments.conditions import SCORES, Known, condition
 from retrieval_lens.experiments.grid import NeedleGrid
 from retrieval_lens.experiments.memory import with_enough_memory
+from retrieval_lens.experiments.store import digest
 from retrieval_lens.heads import HeadSet
 from retrieval_lens.models import load_model, model_info
 from retrieval_lens.scores import CopyPaste, Reasoning
@@ -35,14 +36,16 @@ class NeedleWorker:
 
     Args:
         grid: What is run.
-        model: A loaded bridge; None loads the grid's.
+        name: Which of the grid's models.
+        model: The same as a loaded bridge; None loads it.
     """
 
-    def __init__(self, grid: NeedleGrid, model: Any = None):
-        self.grid = grid
+    def __init__(self, grid: NeedleGrid, name: str, model: Any = None):
+        self.grid, self.name = grid, name
         if model is None:
-            options = {"device": grid.device, "dtype": grid.dtype, "revision": grid.revision}
-            model = load_model(grid.model, **options, progress=False)
+            options = {"device": grid.device, "dtype": grid.dtype}
+            options["revision"] = grid.revision_of(name)
+            model = load_model(name, **options, progress=False)
         self.model, self.score = model, SCORES[grid.score]()
         self.label = {**model_info(model), "weights": fingerprint(model)}
         self.tracer = RetrievalTracer(model, [CopyPaste(), Reasoning()], hidden_at=(), n_top=1)
@@ -62,6 +65,7 @@ class NeedleWorker:
         prefix = self._prefix(cell)
         known = {
             "example_id": example.id,
+            "prompt": digest(example.token_ids.tolist()),
             "n_prompt_tokens": len(example.token_ids),
             "shape": list(self.ablator.shape),
             "model": self.label,
@@ -85,7 +89,7 @@ class NeedleWorker:
     def _prefix(self, cell: Cell) -> Any:
         place = cell.needle, cell.haystack, cell.n_tokens
         if place not in self._prefixes:
-            deepest = Cell(cell.stage, *place, max(self.grid.depths), self.grid.seeds[0])
+            deepest = Cell(cell.stage, self.name, *place, max(self.grid.depths), self.grid.seeds[0])
             while len(self._prefixes) >= N_PREFIXES:
                 del self._prefixes[next(iter(self._prefixes))]
             shared = self._example(deepest).token_ids
@@ -96,7 +100,7 @@ class NeedleWorker:
         """Clean traces for mean ablation: the detection prompts of the first length and depth."""
         length, depth = self.grid.detection_n_tokens[0], self.grid.detection_depths[0]
         cells = [
-            Cell(DETECT, needle, haystack, length, depth, seed)
+            Cell(DETECT, self.name, needle, haystack, length, depth, seed)
             for needle in self.grid.needles
             for haystack in self.grid.haystacks
             for seed in self.grid.detection_seeds

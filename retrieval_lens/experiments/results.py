@@ -1,31 +1,22 @@
-"""Read a grid's folder: one row a run, one row a step, the active heads, the static heads.
+"""What came out of a grid: one row a run, one row a step."""
 
-Everything is read from the cell files, each checked against its checksum.
-"""
-
-from collections.abc import Iterator
 from io import BytesIO
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import torch
-
 from retrieval_lens.errors import InputError
-from retrieval_lens.experiments.cells import DETECT, MATCHED, OWN, Cell, grid_cells, stage_variants
+from retrieval_lens.experiments.cells import Cell
 from retrieval_lens.experiments.conditions import Variant
-from retrieval_lens.experiments.inputs import ranking
+from retrieval_lens.experiments.reading import runs, static_ranking
 from retrieval_lens.experiments.store import RunFolder, open_folder
-from retrieval_lens.heads import HeadSet
 
 if TYPE_CHECKING:
     from pandas import DataFrame
 
-    from retrieval_lens.analysis import StepSets
-
 STEP_COLUMNS = ("step", "n_heads", "delta_log_prob", "kl", "is_retrieval")
 METRICS = ("exact", "answer_chars", "rouge_l", "truncated")
 COLUMNS = (
-    *("model", "needle", "haystack", "n_tokens", "depth", "seed", "example_id"),
+    *("model", "needle", "haystack", "n_tokens", "depth", "seed", "example_id", "prompt"),
     *("condition", "k", "draw"),
     *("count", *METRICS, "outcome", "text", "n_steps", "n_masked_mean", "compensated_overlap"),
     *("count_effect", "effect_retrieval", "effect_other", "kl_retrieval", "kl_other"),
@@ -42,7 +33,8 @@ def load_results(folder: str | Path, partial: bool = False) -> "DataFrame":
         partial: Take the finished cells of an unfinished grid.
 
     Returns:
-        `model, needle, haystack, n_tokens, depth, seed, example_id`, the prompt;
+        `model, needle, haystack, n_tokens, depth, seed, example_id, prompt`, the prompt (the last
+        is a digest of its tokens);
         `condition, k, draw`, what was masked;
         `count, exact, answer_chars, rouge_l, truncated, outcome, text, n_steps, n_masked_mean,
         compensated_overlap`, the free-running response: heads that a matched condition was given,
@@ -63,19 +55,31 @@ def results_frame(folder: RunFolder, partial: bool = False) -> "DataFrame":
     """The table of `load_results`."""
     from pandas import DataFrame
 
-    static: set[tuple[int, int]] = set()
-    if folder.grid.detection_seeds:
-        ranked = _static(folder, partial).top(folder.grid.static_k)
-        static = {(head.layer, head.head) for head in ranked}
+    static: dict[str, set[tuple[int, int]]] = {}
+    for model in folder.grid.models if folder.grid.detection_seeds else ():
+        ranked = static_ranking(folder, model, partial).top(folder.grid.static_k)
+        static[model] = {(head.layer, head.head) for head in ranked}
     rows = [
         _where(cell, result)
         | _what(variant)
-        | _response(result, variant, static)
+        | _response(result, variant, static.get(cell.model, set()))
         | _effect(result, variant)
-        for cell, result, variant in _runs(folder, partial)
+        for cell, result, variant in runs(folder, partial)
     ]
     frame = DataFrame(rows, columns=list(COLUMNS))
     return frame.astype(dict.fromkeys(_WHOLE, "Int64"))
+
+
+def repeated_prompts(frame: "DataFrame") -> str:
+    """What to know of prompts that are there under two names; "" where there are none."""
+    prompts = frame.drop_duplicates(["model", "example_id"])
+    n_same = int(prompts.duplicated(["model", "prompt"]).sum())
+    if not n_same:
+        return ""
+    return (
+        f"{n_same} of {len(prompts)} prompts are the same as another one (two depths may fall "
+        f"between the same sentences): where examples are the unit, keep one of each `prompt`"
+    )
 
 
 def results_parquet(frame: "DataFrame") -> bytes:
@@ -103,97 +107,15 @@ def load_step_effects(folder: str | Path, partial: bool = False) -> "DataFrame":
         raise InputError(f"{folder} has no step effects: its grid measured {opened.grid.measures}")
     whole = dict.fromkeys(("k", "draw", "count"), "Int64")
     parts = []
-    for cell, result, variant in _runs(opened, partial):
+    for cell, result, variant in runs(opened, partial):
         effects = {name: result["effects"][variant.label][name] for name in STEP_COLUMNS}
         masked = {**_what(variant), "count": (result["count"] or {}).get("step_effect")}
         parts.append(DataFrame({**_where(cell, result), **masked, **effects}))
     return concat([part.astype(whole) for part in parts], ignore_index=True)
 
 
-def load_active(folder: str | Path, partial: bool = False) -> "list[StepSets]":
-    """D_t of every clean response, as `analysis.dynamism` and `analysis.test_retest` take them.
-
-    Raises:
-        InputError: As in `load_results`.
-        FileFormatError: As in `load_results`.
-    """
-    from retrieval_lens.analysis import StepSets
-
-    opened = open_folder(folder)
-    found = []
-    for cell, result in _results(opened, OWN, partial):
-        steps = result["clean"]["active"]
-        n_layers, n_heads = result["shape"]
-        active = torch.zeros(len(steps), n_layers * n_heads, dtype=torch.bool)
-        for t, heads in enumerate(steps):
-            active[t, heads] = True
-        where = cell.as_json()
-        meta = {name: where[name] for name in ("needle", "haystack", "n_tokens", "depth", "seed")}
-        meta |= {"model": result["model"]["name"], "score": opened.grid.score}
-        active = active.unflatten(1, (n_layers, n_heads))
-        tokens = torch.tensor(result["clean"]["tokens"])
-        found.append(StepSets(active, result["example_id"], meta, tokens=tokens))
-    return found
-
-
-def load_static(folder: str | Path, k: int | None = None) -> HeadSet:
-    """The static heads of the grid's detection corpus.
-
-    Args:
-        folder: Where the grid was run; the detection stage must be done.
-        k: How many; None takes the grid's `static_k`.
-
-    Raises:
-        InputError: No grid there, or without a corpus, or the corpus is not done.
-        FileFormatError: A damaged cell.
-    """
-    opened = open_folder(folder)
-    if not opened.grid.detection_seeds:
-        raise InputError(f"{folder} has no detection corpus: detection_seeds is empty")
-    return _static(opened, partial=False).top(opened.grid.static_k if k is None else k)
-
-
-def _static(folder: RunFolder, partial: bool) -> HeadSet:
-    """The ranking of all heads; empty while an unfinished detection may not rank."""
-    cells = grid_cells(folder.grid)[DETECT]
-    found = [result for _, result in _results(folder, DETECT, partial)]
-    return ranking(folder.grid, found) if len(found) == len(cells) else HeadSet()
-
-
-def _results(folder: RunFolder, stage: str, partial: bool) -> Iterator[tuple[Cell, Any]]:
-    """The finished cells of a stage with their results."""
-    cells = grid_cells(folder.grid)[stage]
-    for cell in cells:
-        try:
-            result = folder.read(cell)
-        except FileNotFoundError:
-            if partial:
-                continue
-            n_done = sum(folder.cell_path(one).exists() for one in cells)
-            raise InputError(
-                f"the grid in {folder.path} is not finished: {n_done} of {len(cells)} cells of "
-                f"stage {stage!r} are done; run it again, or pass partial=True"
-            ) from None
-        yield cell, result
-
-
-def _runs(folder: RunFolder, partial: bool) -> Iterator[tuple[Cell, Any, Variant]]:
-    """Every run, prompts in order, the variants of each in the order of the grid's conditions."""
-    own = dict(_results(folder, OWN, partial))
-    matched = {cell.group + (cell.seed,): r for cell, r in _results(folder, MATCHED, partial)}
-    for cell, result in own.items():
-        of_stage = {OWN: result, MATCHED: matched.get(cell.group + (cell.seed,))}
-        stages = {v: s for s in of_stage for v in stage_variants(folder.grid, s)}
-        for variant in folder.grid.variants:
-            found = of_stage[stages[variant]]
-            if found is not None:
-                yield cell, found, variant
-
-
 def _where(cell: Cell, result: Any) -> dict[str, Any]:
-    prompt = cell.as_json()
-    del prompt["stage"]
-    return {"model": result["model"]["name"], **prompt, "example_id": result["example_id"]}
+    return {**cell.where, "example_id": result["example_id"], "prompt": result["prompt"]}
 
 
 def _what(variant: Variant) -> dict[str, Any]:

@@ -1,8 +1,8 @@
 """Run a grid: what is not done yet, stage by stage, each finished cell a file.
 
 1. Take the folder for this process alone; refuse another configuration.
-2. For each stage: find the cells that are not done, or whose file does not count; give them to the
-   workers with what they need from earlier stages; write every result as it comes.
+2. For each model and stage: find the cells that are not done, or whose file does not count; give
+   them to the workers with what they need from earlier stages; write every result as it comes.
 3. When all cells are done, write one table of all runs.
 
 Killed at any moment, the same call goes on where it stopped and ends with the same table.
@@ -23,11 +23,11 @@ from retrieval_lens.experiments.executors import (
 )
 from retrieval_lens.experiments.grid import NeedleGrid
 from retrieval_lens.experiments.inputs import fingerprint, stage_inputs
-from retrieval_lens.experiments.results import results_frame, results_parquet
+from retrieval_lens.experiments.results import repeated_prompts, results_frame, results_parquet
 from retrieval_lens.experiments.store import RunFolder, locked_folder
 from retrieval_lens.models import model_info
 from retrieval_lens.models.stages import note
-from retrieval_lens.progress import progress_bar
+from retrieval_lens.progress import Advance, progress_bar
 
 if TYPE_CHECKING:
     from pandas import DataFrame
@@ -54,12 +54,14 @@ def run_grid(
         grid: What to run.
         out: Folder of the results; a folder belongs to one grid.
         executor: `"local"`, on this machine, or `"ray"`, on a Ray cluster.
-        workers: Models at a time. With `"local"` one runs in this process, several in processes
-            of one thread each (in a script, call this under `if __name__ == "__main__":`).
+        workers: Copies of the model at a time; the grid's models come one after the other. With
+            `"local"` one runs in this process, several in processes of one thread each (in a
+            script, call this under `if __name__ == "__main__":`).
         address: Of the Ray cluster; None takes `RAY_ADDRESS`, or starts one on this machine.
         cpus_per_worker: That each Ray worker asks for.
         gpus_per_worker: That each Ray worker asks for; may be a fraction.
-        model: A loaded bridge to use instead of loading `grid.model`, in this process alone.
+        model: A loaded bridge to use instead of loading the grid's one model, in this process
+            alone.
         allow_other_versions: Go on with cells that other package versions made.
         progress: Show a progress bar, and say which damaged cells are run again.
 
@@ -99,53 +101,67 @@ def run_grid(
         raise InputError(f"workers must be at least 1; got {n_workers}")
     if model is not None and (executor != "local" or n_workers > 1):
         raise InputError("model= stays in this process: it needs executor='local' and workers=1")
-    if model is not None and model_info(model)["name"] != grid.model:
-        raise InputError(f"model= is {model_info(model)['name']!r}, the grid's is {grid.model!r}")
+    if model is not None and (name := model_info(model)["name"],) != grid.models:
+        raise InputError(f"model= is {name!r}, the grid's models are {list(grid.models)}")
     if executor != "ray" and address is not None:
         raise InputError("address= is for executor='ray'")
-    make_worker = partial(NeedleWorker, grid, model)
     options = {"address": address, "cpus": cpus_per_worker, "gpus": gpus_per_worker}
-    opened = partial(_executor, executor, make_worker, n_workers, options)
+
+    def opened(name: str) -> Executor:
+        return _executor(executor, partial(NeedleWorker, grid, name, model), n_workers, options)
+
     return run_with(opened, grid, out, allow_other_versions, progress)
 
 
 def run_with(
-    open_executor: Callable[[], Executor],
+    open_executor: Callable[[str], Executor],
     grid: NeedleGrid,
     out: str | Path,
     allow_other_versions: bool = False,
     progress: bool = True,
 ) -> "DataFrame":
-    """`run_grid` with any executor."""
+    """`run_grid` with any executor, opened for each model by name."""
     with locked_folder(out, grid, allow_other_versions) as folder:
-        with open_executor() as executor:
-            run_cells(folder, executor, progress)
+        run_cells(folder, open_executor, progress)
         frame = results_frame(folder)
         folder.write_results(results_parquet(frame))
+    if repeated := repeated_prompts(frame):
+        note(repeated, progress)
     return frame
 
 
-def run_cells(folder: RunFolder, executor: Executor, progress: bool = True) -> None:
+def run_cells(
+    folder: RunFolder, open_executor: Callable[[str], Executor], progress: bool = True
+) -> None:
     """Run every cell of the folder's grid that is not done."""
-    cells = grid_cells(folder.grid)
-    n_done = sum(folder.cell_path(cell).exists() for stage in STAGES for cell in cells[stage])
-    n_cells = sum(map(len, cells.values()))
-    what = f"running cells ({n_done} of {n_cells} were done)"
-    with progress_bar(what, n_cells - n_done, progress) as advance:
-        for stage in STAGES:
-            inputs = stage_inputs(folder, stage) if cells[stage] else {}
-            prints = {cell: fingerprint(inputs[cell]) for cell in cells[stage]}
-            tasks = []
-            for cell in cells[stage]:
-                problem = folder.problem(cell, prints[cell])
-                if problem:
-                    note(f"{problem}; it is run again", progress)
-                    folder.set_aside(cell)
-                if problem is not None:
-                    tasks.append((cell, inputs[cell]))
-            for cell, result in executor.run(tasks):
-                folder.write(cell, prints[cell], result)
-                advance()
+    cells = [cell for found in grid_cells(folder.grid).values() for cell in found]
+    n_done = sum(folder.cell_path(cell).exists() for cell in cells)
+    what = f"running cells ({n_done} of {len(cells)} were done)"
+    with progress_bar(what, len(cells) - n_done, progress) as advance:
+        for model in folder.grid.models:
+            with open_executor(model) as executor:
+                for stage in STAGES:
+                    _run_stage(folder, executor, model, stage, advance, progress)
+
+
+def _run_stage(
+    folder: RunFolder, executor: Executor, model: str, stage: str, advance: Advance, progress: bool
+) -> None:
+    """Run what is not done of one model's stage; the stages before it must be done."""
+    cells = grid_cells(folder.grid, model)[stage]
+    inputs = stage_inputs(folder, stage, model) if cells else {}
+    prints = {cell: fingerprint(inputs[cell]) for cell in cells}
+    tasks = []
+    for cell in cells:
+        problem = folder.problem(cell, prints[cell])
+        if problem:
+            note(f"{problem}; it is run again", progress)
+            folder.set_aside(cell)
+        if problem is not None:
+            tasks.append((cell, inputs[cell]))
+    for cell, result in executor.run(tasks):
+        folder.write(cell, prints[cell], result)
+        advance()
 
 
 def _executor(

@@ -9,7 +9,7 @@ results.parquet    one row a run, written when every cell is done
 
 1. A cell file is written beside its place, flushed and renamed: a kill leaves no half of one.
 2. A file that is cut short, altered, of another grid, or made from other inputs does not count: it
-   is moved aside as `KEY.json.damaged` and the cell is run again.
+   is moved aside as `KEY.json.damaged` (`.damaged1` the next time) and the cell is run again.
 3. A folder belongs to one configuration and one set of versions.
 """
 
@@ -20,6 +20,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
+from glob import escape
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
@@ -60,7 +61,7 @@ class RunFolder:
     def __init__(self, path: Path, grid: NeedleGrid):
         self.path, self.grid = path, grid
         self._grid = digest(grid.as_json())
-        self._model: dict[str, Any] | None = None
+        self._models: dict[str, dict[str, Any]] = {}
 
     def cell_path(self, cell: Cell) -> Path:
         """Where a cell's file is."""
@@ -76,7 +77,7 @@ class RunFolder:
         Raises:
             FileNotFoundError: The cell is not done.
             FileFormatError: Its file is damaged, does not belong here, or is of other weights than
-                the cells read before.
+                the cells of its model read before.
         """
         path = self.cell_path(cell)
         found = load_json(path, _CELL_KIND)
@@ -84,7 +85,7 @@ class RunFolder:
             raise FileFormatError(f"{path} belongs to another grid or another cell")
         if inputs is not None and found["inputs"] != inputs:
             raise FileFormatError(f"{path} was made from other static heads or counts")
-        other = self._other_model(found["result"])
+        other = self._other_model(cell, found["result"])
         if other:
             raise FileFormatError(f"{path} is of {other}")
         return found["result"]
@@ -96,20 +97,20 @@ class RunFolder:
             InputError: It was run on other weights than the cells that are there.
             OSError: It cannot be written (a full disk, say); what was there stays.
         """
-        other = self._other_model(result)
+        other = self._other_model(cell, result)
         if other:
             raise InputError(f"cell {cell.key} was run on {other}; give another folder")
         content = {"grid": self._grid, "cell": cell.as_json(), "inputs": inputs, "result": result}
         save_json(self.cell_path(cell), _CELL_KIND, content)
 
-    def _other_model(self, result: Any) -> str | None:
-        """In what a result's model differs from that of the first cell that was seen."""
+    def _other_model(self, cell: Cell, result: Any) -> str | None:
+        """In what a result's model differs from that of its first cell that was seen."""
         found = {name: result["model"].get(name) for name in _SAME}
-        self._model = self._model or found
+        known = self._models.setdefault(cell.model, found)
         different = [
-            f"{name} {found[name]!r}, the folder's is {self._model[name]!r}"
+            f"{name} {found[name]!r}, the folder's is {known[name]!r}"
             for name in _SAME
-            if found[name] != self._model[name]
+            if found[name] != known[name]
         ]
         return f"another model ({'; '.join(different)})" if different else None
 
@@ -124,9 +125,10 @@ class RunFolder:
         return None
 
     def set_aside(self, cell: Cell) -> Path:
-        """Move a file that does not count out of the way."""
+        """Move a file that does not count out of the way, beside those moved before."""
         path = self.cell_path(cell)
-        return path.replace(path.with_name(path.name + ".damaged"))
+        n_before = len(list(path.parent.glob(f"{escape(path.name)}.damaged*")))
+        return path.replace(path.with_name(f"{path.name}.damaged{n_before or ''}"))
 
     def write_results(self, data: bytes) -> Path:
         """Put the results file in its place."""

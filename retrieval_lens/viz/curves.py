@@ -11,7 +11,7 @@ import plotly.graph_objects as go
 from retrieval_lens.errors import InputError
 from retrieval_lens.viz.labels import escape
 from retrieval_lens.viz.style import FRAMED, arrange
-from retrieval_lens.viz.summary import require_columns, summarise
+from retrieval_lens.viz.summary import require_columns, series_names, summarise
 
 PALETTE = ("#1f6bb0", "#d9772b", "#3f8f6b", "#8a3d7a", "#6b6b6b", "#b8a021", "#12365c", "#8a3d00")
 _SERIES = " series"  # no column of a table is called so
@@ -38,7 +38,8 @@ def curves(
         x: Column of numbers; rows without one are left out.
         y: One measure, or two: the second has the axis on the right. A measure that has no number
             in a series has no curve there.
-        series: Column with one colour a value; None for a single series.
+        series: Column with one colour a value (conditions of several models are told apart); None
+            for a single series.
         low: Column of the band's lower edge; then `y` is one column.
         high: Column of the band's upper edge.
         title: plain text above the figure.
@@ -64,7 +65,7 @@ def curves(
     edges = [] if low is None or high is None else [low, high]
     require_columns(frame, [x, *measures, *([] if series is None else [series]), *edges])
     frame = frame[frame[x].notna()]
-    frame = frame.assign(**{_SERIES: "" if series is None else frame[series].astype(str)})
+    frame = frame.assign(**{_SERIES: "" if series is None else series_names(frame, series)})
     parts = _parts(frame, x, measures, edges)
     if not parts:
         raise InputError(f"nothing to draw: no row has both {x!r} and one of {measures}")

@@ -13,7 +13,7 @@ from plotly.subplots import make_subplots
 from retrieval_lens.errors import InputError
 from retrieval_lens.viz.labels import escape
 from retrieval_lens.viz.style import FRAMED, NO_VALUE, arrange, colour_bar, colours
-from retrieval_lens.viz.summary import require_columns, summarise
+from retrieval_lens.viz.summary import require_columns, series_names, summarise
 
 SHARES = ("exact", "answer_chars", "rouge_l", "truncated")  # drawn on a scale up to 1
 MOST_COLUMNS, MOST_LABELLED = 4, 60
@@ -39,7 +39,8 @@ def grid(
 
     Args:
         frame: A row a run, such as `experiments.load_results` returns. Rows of one `example_id`
-            are averaged first; a condition with several `k` has a panel for each.
+            are averaged first; a condition with several `k`, or of several models, has a panel for
+            each.
         measure: Column that is drawn; rows without a number are left out, cells without one are
             grey.
         panel: Column with one panel a value.
@@ -107,12 +108,13 @@ def grid(
 
 def _panel_names(frame: Any, panel: str) -> list[str]:
     """The panel of each row; with its k, where it has one."""
+    names = series_names(frame, panel)
     if panel != "condition" or "k" not in frame.columns:
-        return [str(name) for name in frame[panel]]
+        return names
     with_k = frame["k"].notna()
     return [
-        f"{name}, k = {int(k)}" if known else str(name)
-        for name, k, known in zip(frame[panel], frame["k"], with_k, strict=True)
+        f"{name}, k = {int(k)}" if known else name
+        for name, k, known in zip(names, frame["k"], with_k, strict=True)
     ]
 
 

@@ -31,6 +31,14 @@ def require_columns(frame: Any, names: Sequence[str]) -> None:
             raise UnknownNameError(f"the table has no column {name!r}; it has: {known}")
 
 
+def series_names(frame: Any, column: str) -> list[str]:
+    """The values of a column as texts; conditions of several models with the model before them."""
+    names = frame[column].astype(str)
+    if column == "condition" and MODEL in frame.columns and frame[MODEL].nunique() > 1:
+        names = frame[MODEL].astype(str) + ": " + names
+    return names.tolist()
+
+
 def summarise(frame: Any, by: Sequence[str], measure: str) -> Any:
     """Mean and 95 % interval of `measure` over examples, for every combination of `by`.
 

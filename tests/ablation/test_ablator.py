@@ -335,7 +335,9 @@ def test_a_mode_of_ones_own(bridge):
     assert run.provenance["mode"]["mode"] == "half"
 
 
-def test_smaller_batches_share_the_prefill_too(copier, monkeypatch):
+@pytest.mark.parametrize(("batch_size", "n_left"), [(1, 1), (2, 0)])
+def test_smaller_batches_share_the_prefill_too(copier, monkeypatch, batch_size, n_left):
+    """Single rows leave the last token to the first step; a prefix is the whole prompt."""
     from retrieval_lens.tracing.fast import FastDecoder
 
     one, fed, forward = copying_example(60), [], FastDecoder._forward
@@ -348,10 +350,41 @@ def test_smaller_batches_share_the_prefill_too(copier, monkeypatch):
         return forward(self, token_ids, **extra)
 
     monkeypatch.setattr(FastDecoder, "_forward", counting)
-    runs = ablator.generate_many(one, conditions, 6, batch_size=1)
-    assert [n for n in fed if n > 1] == [60]
+    runs = ablator.generate_many(one, conditions, 6, batch_size=batch_size)
+    assert [n for n in fed if n > 1] == [len(one.token_ids) - n_left]
     for name, run in runs.items():
         assert run.tokens.tolist() == whole[name].tokens.tolist()
+
+
+@pytest.mark.parametrize("engine", ["fast", "hooks"])
+@pytest.mark.parametrize("keep_kv", ["ablated", "clean"])
+@pytest.mark.parametrize("family", ["mistral", "gemma3"])
+def test_rows_of_sliding_windows_go_back_to_one_prefill(family, keep_kv, engine, monkeypatch):
+    from retrieval_lens.tracing.fast import FastDecoder
+    from retrieval_lens.tracing.hooked import HookedDecoder
+
+    one, options = example(), {"keep_kv": keep_kv, "engine": engine}
+    bridge = tiny_bridge(family)
+    head = bridge.original_model.lm_head  # tied to the embedding it would repeat its last token
+    noise = torch.randn(head.weight.shape, generator=torch.Generator().manual_seed(0))
+    head.weight = torch.nn.Parameter(noise)
+    ablator = rl.Ablator(bridge)
+    always = rl.HeadSet(["L0H1", "L1H2", "L2H0"])
+    conditions = {"a": always, "none": None, "b": rl.HeadSet(["L1H0"]), "again": always}
+    alone = {name: ablator.generate(one, heads, 8, **options) for name, heads in conditions.items()}
+    assert alone["a"].tokens.tolist() != alone["none"].tokens.tolist(), "else this shows nothing"
+    decoder = {"fast": FastDecoder, "hooks": HookedDecoder}[engine]
+    prefilled, prefill = [], decoder.prefill
+
+    def counting(self, prompts, *rest):
+        prefilled.append(len(prompts))
+        return prefill(self, prompts, *rest)
+
+    monkeypatch.setattr(decoder, "prefill", counting)
+    runs = ablator.generate_many(one, conditions, 8, **options)
+    assert prefilled == [1]
+    for name, run in runs.items():
+        assert run.tokens.tolist() == alone[name].tokens.tolist(), name
 
 
 def test_the_trace_of_another_prompt_or_model_is_refused(bridge, copier):

@@ -34,7 +34,7 @@ def test_options_become_a_grid(capsys, asked, tmp_path):
     code, stdout, _ = run(
         capsys,
         "run",
-        *("--out", tmp_path, "--model", "fake", "--n-tokens", "100,200", "--depths", "0,0.5"),
+        *("--out", tmp_path, "--models", "fake", "--n-tokens", "100,200", "--depths", "0,0.5"),
         *("--seeds", "0-2,7", "--conditions", "none,dynamic,static,dynamic_k", "--k", "0,5"),
         *("--haystacks", "coast,essays", "--detection-seeds", "9", "--workers", "2"),
         *("--executor", "ray", "--address", "auto", "--gpus-per-worker", "0.5"),
@@ -42,7 +42,7 @@ def test_options_become_a_grid(capsys, asked, tmp_path):
     assert code == 0
     grid, executor, workers, options = asked[0]
     assert grid == experiments.NeedleGrid(
-        model="fake",
+        models="fake",
         n_tokens=(100, 200),
         depths=(0.0, 0.5),
         seeds=(0, 1, 2, 7),
@@ -69,9 +69,9 @@ def test_printed_means_are_those_of_the_table(capsys, asked, tmp_path):
 
 def test_options_win_over_the_file(capsys, asked, tmp_path):
     config = tmp_path / "grid.json"
-    config.write_text(json.dumps({"model": "fake", "n_tokens": [50], "seeds": [3]}))
+    config.write_text(json.dumps({"models": "fake", "n_tokens": [50], "seeds": [3]}))
     run(capsys, "run", "--config", config, "--seeds", "4", "--out", tmp_path / "out")
-    assert asked[0][0] == experiments.NeedleGrid(model="fake", n_tokens=50, seeds=4)
+    assert asked[0][0] == experiments.NeedleGrid(models="fake", n_tokens=50, seeds=4)
 
 
 def test_status_of_a_grid_that_was_stopped(capsys, tmp_path):

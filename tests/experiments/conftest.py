@@ -45,7 +45,7 @@ def random_run(tmp_path_factory) -> tuple[NeedleGrid, Path, Any]:
         config = LlamaConfig(vocab_size=len(words), max_position_embeddings=1024, **shape, **heads)
         LlamaForCausalLM(config).save_pretrained(folder)
     words.save_pretrained(folder)
-    fields = {"model": str(folder), "score": "reasoning", "static_k": 5, "depths": [0.2, 0.9]}
+    fields = {"models": str(folder), "score": "reasoning", "static_k": 5, "depths": [0.2, 0.9]}
     grid = NeedleGrid.from_json(TINY.as_json() | fields)
     return grid, out, run_grid(grid, out)
 

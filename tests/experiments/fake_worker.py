@@ -19,7 +19,7 @@ from retrieval_lens.experiments.runner import run_with
 SHAPE = (4, 10)
 MODEL = {"name": "fake", "revision": None, "dtype": "float32"}
 GRID = NeedleGrid(
-    model="fake",
+    models="fake",
     n_tokens=(100, 200),
     depths=(0.0, 0.5),
     seeds=(0, 1, 2),
@@ -41,9 +41,10 @@ class FakeWorker:
     def __call__(self, cell: Cell, inputs: dict[str, Any]) -> dict[str, Any]:
         time.sleep(self.seconds)
         known: dict[str, Any] = {
-            "example_id": cell.key.removeprefix(f"{cell.stage}-"),
+            "example_id": (name := f"{cell.n_tokens}-{cell.depth}-{cell.seed}"),
+            "prompt": name,
             "shape": list(SHAPE),
-            "model": MODEL,
+            "model": MODEL | {"name": cell.model},
         }
         random, n_heads = Random(cell.key), SHAPE[0] * SHAPE[1]
         if cell.stage == DETECT:
@@ -88,7 +89,7 @@ def _effects(random: Random) -> dict[str, Any]:
 def run_fake(out: Path, worker: Any = None, grid: NeedleGrid = GRID, **options: Any) -> Any:
     """Run the grid in this process."""
     make = partial(FakeWorker, grid) if worker is None else lambda: worker
-    return run_with(partial(LocalExecutor, make), grid, out, progress=False, **options)
+    return run_with(lambda model: LocalExecutor(make), grid, out, progress=False, **options)
 
 
 if __name__ == "__main__":

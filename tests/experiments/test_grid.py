@@ -45,6 +45,10 @@ def test_a_part_of_the_fields_is_a_grid():
         ({"max_new_tokens": True}, InputError, "max_new_tokens is a whole number from 1"),
         ({"batch_size": 0}, InputError, "batch_size is a whole number from 1; got 0"),
         ({"haystacks": ("/a/x.txt", "/b/x.txt")}, InputError, "two haystacks would share"),
+        ({"models": ("a/x", "b/x")}, InputError, "two models would share"),
+        ({"models": ()}, InputError, "models is empty"),
+        ({"models": ("x", "y"), "revision": "main"}, InputError, "revision is {model: revision}"),
+        ({"models": "x", "revision": {"z": "main"}}, UnknownNameError, "'z', which is not in mod"),
         (
             {"mode": "mean", "conditions": "dynamic", "detection_seeds": ()},
             InputError,
@@ -63,7 +67,7 @@ def test_what_cannot_be_run_is_refused(fields, error, message):
 
 
 def test_unknown_fields_are_refused():
-    with pytest.raises(UnknownNameError, match="a grid has no 'lengths'; it has: model, revision"):
+    with pytest.raises(UnknownNameError, match="a grid has no 'lengths'; it has: models, revision"):
         NeedleGrid.from_json({"lengths": [100]})
     with pytest.raises(InputError, match="a grid is a JSON object, not list"):
         NeedleGrid.from_json([])
@@ -71,6 +75,7 @@ def test_unknown_fields_are_refused():
 
 def test_cells_cover_the_grid_once_and_each_variant_runs_in_one_stage():
     grid = NeedleGrid(
+        models=("one", "org/two"),
         n_tokens=(100, 200),
         depths=(0, 0.5, 1),
         seeds=range(4),
@@ -84,9 +89,9 @@ def test_cells_cover_the_grid_once_and_each_variant_runs_in_one_stage():
     )
     cells = grid_cells(grid)
     assert {stage: len(found) for stage, found in cells.items()} == {
-        "detect": 2 * 2 * 2 * 2,
-        "own": 2 * 2 * 2 * 3 * 4,
-        "matched": 2 * 2 * 2 * 3 * 4,
+        "detect": 2 * 2 * 2 * 2 * 2,
+        "own": 2 * 2 * 2 * 2 * 3 * 4,
+        "matched": 2 * 2 * 2 * 2 * 3 * 4,
     }
     keys = [cell.key for stage in STAGES for cell in cells[stage]]
     assert len(set(keys)) == len(keys)

@@ -98,7 +98,7 @@ def test_matched_conditions_mask_the_mean_count_of_their_place_in_the_grid(tiny_
         by_step = effects[effects.condition == "dynamic"].n_heads.mean()
         assert set(effects[effects.condition == "random"].n_heads) == {round(by_step)}
         for key, runs in without_floats(folder).items():
-            if not key.startswith(f"matched-magic_word-mixed-40-{depth:g}-"):
+            if not key.startswith(f"matched-smollm2-135m-magic_word-mixed-40-{depth:g}-"):
                 continue
             for draw in (0, 1):
                 heads = rl.random_heads(shape, expected, seed=draw)
@@ -119,8 +119,9 @@ def test_two_worker_processes_give_the_same_frame(tmp_path, random_run):
 
 
 def test_a_cell_does_not_depend_on_what_ran_before(smollm2, tiny_run):
-    first, second = NeedleWorker(TINY, smollm2), NeedleWorker(TINY, smollm2)
-    cells = [Cell("detect", "magic_word", "mixed", 40, depth, 9) for depth in (0.2, 0.9)]
+    first, second = (NeedleWorker(TINY, "smollm2-135m", smollm2) for _ in range(2))
+    place = "detect", "smollm2-135m", "magic_word", "mixed", 40
+    cells = [Cell(*place, depth, 9) for depth in (0.2, 0.9)]
     empty = {"ranking": None, "count": None}
     forwards = [first(cell, empty) for cell in cells]
     backwards = [second(cell, empty) for cell in reversed(cells)]
@@ -160,7 +161,7 @@ def test_a_fingerprint_tells_weights_apart():
 
 def test_mean_ablation_takes_its_reference_from_the_detection_corpus(smollm2):
     grid = NeedleGrid.from_json(TINY.as_json() | {"mode": "mean", "max_new_tokens": 2})
-    worker = NeedleWorker(grid, smollm2)
+    worker = NeedleWorker(grid, "smollm2-135m", smollm2)
     assert worker.ablator.mode.example_ids == ("needle-magic_word-mixed-40-0.5-9",)
 
 
@@ -180,6 +181,6 @@ def test_wrong_options_are_refused_before_anything_is_written(tmp_path, options,
 
 
 def test_a_model_of_another_name_is_refused(smollm2, tmp_path):
-    grid = NeedleGrid.from_json(TINY.as_json() | {"model": "other"})
-    with pytest.raises(InputError, match="model= is 'smollm2-135m', the grid's is 'other'"):
+    grid = NeedleGrid.from_json(TINY.as_json() | {"models": "other"})
+    with pytest.raises(InputError, match="is 'smollm2-135m', the grid's models are .'other'"):
         run_grid(grid, tmp_path / "out", model=smollm2)

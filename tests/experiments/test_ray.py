@@ -35,8 +35,9 @@ def address():
 def on_ray(make_worker, out: Path, address: str, n_workers: int = 2):
     from retrieval_lens.experiments.executors.ray_cluster import RayExecutor
 
-    opened = partial(RayExecutor, make_worker, n_workers, address)
-    return run_with(opened, GRID, out, progress=False)
+    return run_with(
+        lambda model: RayExecutor(make_worker, n_workers, address), GRID, out, progress=False
+    )
 
 
 class OnANode(FakeWorker):

@@ -15,6 +15,7 @@ from retrieval_lens.experiments import (
 from tests.experiments.fake_worker import run_fake
 
 GRID = NeedleGrid(
+    models="by hand",
     n_tokens=100,
     depths=0.5,
     seeds=0,
@@ -45,6 +46,7 @@ def response(masked, compensated, exact=1.0):
 def by_hand(cell, inputs):
     """Two layers of three heads; the static ones are L1H1 and L0H1, flat 4 and 1."""
     known = {"example_id": f"prompt-{cell.seed}", "shape": [2, 3], "model": MODEL}
+    known["prompt"] = "tokens"
     if cell.stage == "detect":
         return {**known, "sums": [0.0, 2.0, 0.0, 1.0, 3.0, 0.0], "n_steps": 4, "score": {}}
     known |= {"count": inputs["count"], "n_rows": {"generate": 2, "step_effect": 1}}

@@ -94,8 +94,9 @@ def empty(path: Path) -> None:
 
 def alter(path: Path) -> None:
     text = path.read_text()
-    assert '"exact":1.0' in text or '"sums":[' in text
-    path.write_text(text.replace('"exact":1.0', '"exact":0.0').replace('"sums":[', '"sums":[9'))
+    assert '"outcome":"partial"' in text or '"sums":[' in text
+    text = text.replace('"outcome":"partial"', '"outcome":"exact"')
+    path.write_text(text.replace('"sums":[', '"sums":[9'))
 
 
 def swap(path: Path) -> None:
@@ -123,11 +124,21 @@ def test_a_spoilt_cell_is_noticed_said_moved_aside_and_run_again(
         ran.append(one)
         return FakeWorker(GRID)(one, inputs)
 
-    run_with(lambda: LocalExecutor(lambda: worker), GRID, tmp_path)
+    run_with(lambda model: LocalExecutor(lambda: worker), GRID, tmp_path)
     assert ran == [cell]
     assert f"{cell.key}.json" in capsys.readouterr().err
     assert path.with_name(path.name + ".damaged").exists()
     assert table(tmp_path) == table(undisturbed)
+
+
+def test_a_cell_that_is_spoilt_twice_leaves_both_files(tmp_path):
+    run_fake(tmp_path)
+    path = tmp_path / "cells" / f"{grid_cells(GRID)['own'][0].key}.json"
+    for text in ("first", "second"):
+        path.write_text(text)
+        run_fake(tmp_path)
+    kept = [path.with_name(path.name + end).read_text() for end in (".damaged", ".damaged1")]
+    assert kept == ["first", "second"]
 
 
 def test_cells_made_from_other_static_heads_are_run_again(tmp_path):
@@ -302,7 +313,9 @@ class Dies(FakeWorker):
 
 
 def in_processes(make_worker, out: Path, n_workers: int = 2):
-    return run_with(partial(ProcessExecutor, make_worker, n_workers), GRID, out, progress=False)
+    return run_with(
+        lambda model: ProcessExecutor(make_worker, n_workers), GRID, out, progress=False
+    )
 
 
 @pytest.mark.slow

@@ -1,0 +1,122 @@
+"""What a grid's folder holds: finished cells, the active heads, the static heads.
+
+Everything is read from the cell files, each checked against its checksum.
+"""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from retrieval_lens.errors import InputError, UnknownNameError
+from retrieval_lens.experiments.cells import DETECT, MATCHED, OWN, Cell, grid_cells, stage_variants
+from retrieval_lens.experiments.conditions import Variant
+from retrieval_lens.experiments.inputs import ranking
+from retrieval_lens.experiments.store import RunFolder, open_folder
+from retrieval_lens.heads import HeadSet
+
+if TYPE_CHECKING:
+    from retrieval_lens.analysis import StepSets
+
+
+def load_active(
+    folder: str | Path, partial: bool = False, *, model: str | None = None
+) -> "list[StepSets]":
+    """D_t of every clean response, as `analysis.dynamism` and `analysis.test_retest` take them.
+
+    Args:
+        folder: Where the grid was run.
+        partial: Take the finished cells of an unfinished grid.
+        model: Of the grid's models; None takes the only one.
+
+    Raises:
+        InputError: As in `load_results`, or several models and none chosen.
+        UnknownNameError: No such model in the grid.
+        FileFormatError: As in `load_results`.
+    """
+    from retrieval_lens.analysis import StepSets
+
+    opened = open_folder(folder)
+    found = []
+    for cell, result in finished(opened, OWN, partial, chosen_model(opened, model)):
+        steps = result["clean"]["active"]
+        n_layers, n_heads = result["shape"]
+        active = torch.zeros(len(steps), n_layers * n_heads, dtype=torch.bool)
+        for t, heads in enumerate(steps):
+            active[t, heads] = True
+        meta = {**cell.where, "score": opened.grid.score}
+        active = active.unflatten(1, (n_layers, n_heads))
+        tokens = torch.tensor(result["clean"]["tokens"])
+        found.append(StepSets(active, result["example_id"], meta, tokens=tokens))
+    return found
+
+
+def load_static(folder: str | Path, k: int | None = None, *, model: str | None = None) -> HeadSet:
+    """The static heads of the grid's detection corpus.
+
+    Args:
+        folder: Where the grid was run; the detection stage must be done.
+        k: How many; None takes the grid's `static_k`.
+        model: Of the grid's models; None takes the only one.
+
+    Raises:
+        InputError: No grid there, or without a corpus, or the corpus is not done, or several models
+            and none chosen.
+        UnknownNameError: No such model in the grid.
+        FileFormatError: A damaged cell.
+    """
+    opened = open_folder(folder)
+    if not opened.grid.detection_seeds:
+        raise InputError(f"{folder} has no detection corpus: detection_seeds is empty")
+    ranked = static_ranking(opened, chosen_model(opened, model), partial=False)
+    return ranked.top(opened.grid.static_k if k is None else k)
+
+
+def chosen_model(folder: RunFolder, model: str | None) -> str:
+    """The model that was chosen, or the only one."""
+    models = folder.grid.models
+    if model is None and len(models) > 1:
+        raise InputError(f"{folder.path} has several models: say model=, one of {list(models)}")
+    if model is not None and model not in models:
+        raise UnknownNameError(f"no model {model!r} in {folder.path}; it has: {', '.join(models)}")
+    return models[0] if model is None else model
+
+
+def static_ranking(folder: RunFolder, model: str, partial: bool) -> HeadSet:
+    """The ranking of all heads; empty while an unfinished detection may not rank."""
+    cells = grid_cells(folder.grid, model)[DETECT]
+    found = [result for _, result in finished(folder, DETECT, partial, model)]
+    return ranking(folder.grid, found) if len(found) == len(cells) else HeadSet()
+
+
+def finished(
+    folder: RunFolder, stage: str, partial: bool, model: str | None = None
+) -> Iterator[tuple[Cell, Any]]:
+    """The finished cells of a stage with their results."""
+    cells = grid_cells(folder.grid, model)[stage]
+    for cell in cells:
+        try:
+            result = folder.read(cell)
+        except FileNotFoundError:
+            if partial:
+                continue
+            n_done = sum(folder.cell_path(one).exists() for one in cells)
+            raise InputError(
+                f"the grid in {folder.path} is not finished: {n_done} of {len(cells)} cells of "
+                f"stage {stage!r} are done; run it again, or pass partial=True"
+            ) from None
+        yield cell, result
+
+
+def runs(folder: RunFolder, partial: bool) -> Iterator[tuple[Cell, Any, Variant]]:
+    """Every run, prompts in order, the variants of each in the order of the grid's conditions."""
+    own = dict(finished(folder, OWN, partial))
+    matched = {cell.group + (cell.seed,): r for cell, r in finished(folder, MATCHED, partial)}
+    for cell, result in own.items():
+        of_stage = {OWN: result, MATCHED: matched.get(cell.group + (cell.seed,))}
+        stages = {v: s for s in of_stage for v in stage_variants(folder.grid, s)}
+        for variant in folder.grid.variants:
+            found = of_stage[stages[variant]]
+            if found is not None:
+                yield cell, found, variant
