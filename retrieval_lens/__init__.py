@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from retrieval_lens import (
         ablation,
         analysis,
+        corpora,
         detectors,
         errors,
         experiments,
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
         viz,
     )
     from retrieval_lens.ablation import AblatedRun, AblationMode, Ablator
+    from retrieval_lens.corpora import Corpus, collect
     from retrieval_lens.detectors import compare_heads, detect_heads
     from retrieval_lens.heads import (
         Dynamic,
@@ -55,6 +57,7 @@ __all__ = [
     "Ablator",
     "AttentionRows",
     "CopyPaste",
+    "Corpus",
     "DecodedSteps",
     "Dynamic",
     "DynamicMinus",
@@ -75,7 +78,9 @@ __all__ = [
     "Trace",
     "ablation",
     "analysis",
+    "collect",
     "compare_heads",
+    "corpora",
     "detect_heads",
     "detectors",
     "dynamic_heads",
@@ -100,6 +105,8 @@ _HOME = {
     "AblatedRun": "ablation",
     "AblationMode": "ablation",
     "Ablator": "ablation",
+    "Corpus": "corpora",
+    "collect": "corpora",
     "compare_heads": "detectors",
     "detect_heads": "detectors",
     "Dynamic": "heads",

@@ -8,11 +8,11 @@ import pytest
 import retrieval_lens as rl
 
 NAMES = {
-    "AblatedRun", "AblationMode", "Ablator", "AttentionRows", "CopyPaste", "DecodedSteps",
+    "AblatedRun", "AblationMode", "Ablator", "AttentionRows", "CopyPaste", "Corpus", "DecodedSteps",
     "Dynamic", "DynamicMinus", "ExampleStatic", "Head", "HeadSet", "LayerMatched", "MassMatched",
     "RandomOutside", "Reasoning", "RetrievalExample", "RetrievalTracer", "StaticByCount",
     "StaticMinus", "StepHeads", "StepScore", "TimeShifted", "Trace", "ablation", "analysis",
-    "compare_heads", "detect_heads", "detectors", "dynamic_heads", "errors", "experiments", "heads",
+    "collect", "compare_heads", "corpora", "detect_heads", "detectors", "dynamic_heads", "errors", "experiments", "heads",
     "load_model", "model_info", "models", "needle_example", "published_heads", "random_heads",
     "scores", "static_heads", "tasks", "tracing", "types", "viz",
 }  # fmt: skip

@@ -13,6 +13,7 @@ from retrieval_lens.analysis.resampling import (
 )
 from retrieval_lens.analysis.retest import test_retest
 from retrieval_lens.analysis.step_sets import StepSets, step_sets
+from retrieval_lens.analysis.trajectories import Trajectory, trajectories, trajectory
 from retrieval_lens.analysis.unique_heads import unique_heads_curve
 
 __all__ = [
@@ -20,6 +21,7 @@ __all__ = [
     "Interval",
     "McNemar",
     "StepSets",
+    "Trajectory",
     "beside_paper",
     "bootstrap_mean",
     "compare_conditions",
@@ -31,6 +33,8 @@ __all__ = [
     "published_table",
     "step_sets",
     "test_retest",
+    "trajectories",
+    "trajectory",
     "unique_heads_curve",
     "wilson",
 ]

@@ -6,7 +6,8 @@ from typing import Any
 from retrieval_lens.errors import InputError
 from retrieval_lens.experiments.cells import DETECT, MATCHED, OWN, Cell, grid_cells
 from retrieval_lens.experiments.grid import NeedleGrid
-from retrieval_lens.experiments.store import RunFolder, digest
+from retrieval_lens.experiments.store import RunFolder
+from retrieval_lens.files import digest
 from retrieval_lens.heads import HeadSet
 
 

@@ -8,11 +8,9 @@
 Heads are written as layer x heads-a-layer + head.
 """
 
-import hashlib
 import math
 from typing import Any
 
-import torch
 from torch import Tensor
 
 from retrieval_lens.ablation import Ablator
@@ -20,14 +18,13 @@ from retrieval_lens.experiments.cells import DETECT, OWN, Cell, stage_variants
 from retrieval_lens.experiments.conditions import SCORES, Known, condition
 from retrieval_lens.experiments.grid import NeedleGrid
 from retrieval_lens.experiments.memory import with_enough_memory
-from retrieval_lens.experiments.store import digest
+from retrieval_lens.files import digest
 from retrieval_lens.heads import HeadSet
-from retrieval_lens.models import load_model, model_info
+from retrieval_lens.models import load_model, model_info, weights_fingerprint
 from retrieval_lens.scores import CopyPaste, Reasoning
 from retrieval_lens.tasks import RetrievalExample, needle_example
 from retrieval_lens.tracing import RetrievalTracer, Trace, prefill_prefix
 
-N_FIRST = 64
 N_PREFIXES = 2  # kept: those of the last few (needle, haystack, length)
 
 
@@ -47,7 +44,7 @@ class NeedleWorker:
             options["revision"] = grid.revision_of(name)
             model = load_model(name, **options, progress=False)
         self.model, self.score = model, SCORES[grid.score]()
-        self.label = {**model_info(model), "weights": fingerprint(model)}
+        self.label = {**model_info(model), "weights": weights_fingerprint(model)}
         self.tracer = RetrievalTracer(model, [CopyPaste(), Reasoning()], hidden_at=(), n_top=1)
         self._prefixes: dict[tuple[str, str, int], Any] = {}
         reference = self._reference() if grid.mode == "mean" else None
@@ -188,15 +185,6 @@ class NeedleWorker:
             for name, part in frame.groupby("condition", sort=False)
         }
         return effects, n_rows
-
-
-def fingerprint(model: Any) -> str:
-    """Tells weights apart: a digest of the first numbers of every parameter, on any device."""
-    digest = hashlib.sha256()
-    for parameter in model.original_model.parameters():
-        first = parameter.detach().flatten()[:N_FIRST].cpu().contiguous()
-        digest.update(first.view(torch.uint8).numpy().tobytes())
-    return digest.hexdigest()[:16]
 
 
 def _run_as_json(run: Any) -> dict[str, Any]:

@@ -6,7 +6,8 @@ from typing import Any
 
 from retrieval_lens.errors import FileFormatError
 from retrieval_lens.experiments.cells import STAGES, Cell, grid_cells, stage_variants
-from retrieval_lens.experiments.store import RESULTS, RunFolder, is_locked, open_folder
+from retrieval_lens.experiments.store import RESULTS, RunFolder, open_folder
+from retrieval_lens.folders import is_locked
 
 
 @dataclass(frozen=True)

@@ -13,41 +13,30 @@ results.parquet    one row a run, written when every cell is done
 3. A folder belongs to one configuration and one set of versions.
 """
 
-import hashlib
-import json
 import os
-import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from glob import escape
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
-
-from filelock import FileLock, Timeout
 
 from retrieval_lens.errors import FileFormatError, InputError
 from retrieval_lens.experiments.cells import Cell
 from retrieval_lens.experiments.grid import NeedleGrid
-from retrieval_lens.files import load_json, save_json, write_atomically
+from retrieval_lens.files import digest, load_json, save_json, write_atomically
+from retrieval_lens.folders import (
+    LOCK,
+    locked,
+    require_same_configuration,
+    versions,
+    with_versions,
+)
 from retrieval_lens.tasks.haystacks import read_haystack
 
-MANIFEST, CELLS, RESULTS, LOCK = "manifest.json", "cells", "results.parquet", ".lock"
+MANIFEST, CELLS, RESULTS = "manifest.json", "cells", "results.parquet"
 _MANIFEST_KIND, _CELL_KIND = "grid_manifest", "grid_cell"
 _SAME = ("name", "source", "revision", "weights_sha256", "weights", "architecture", "dtype")
-_PACKAGES = ("retrieval-lens", "torch", "transformers", "transformer-lens")
-
-
-def digest(content: Any) -> str:
-    """A short fingerprint of JSON types.
-
-    Example:
-        >>> digest({"b": 1, "a": 2}) == digest({"a": 2, "b": 1})
-        True
-    """
-    body = json.dumps(content, sort_keys=True, separators=(",", ":"))
-    return hashlib.sha256(body.encode()).hexdigest()[:16]
 
 
 class RunFolder:
@@ -174,31 +163,9 @@ def locked_folder(
     if path.is_dir() and not (path / MANIFEST).exists() and _foreign(path):
         raise InputError(f"{path} has files in it but no grid; give a new or empty folder")
     (path / CELLS).mkdir(parents=True, exist_ok=True)
-    lock = FileLock(path / LOCK)
-    try:
-        lock.acquire(timeout=1)  # `grid_status` holds it for a moment
-    except Timeout:
-        raise InputError(f"another process is running a grid in {path}") from None
-    try:
-        for left in (*path.glob(".*.part"), *(path / CELLS).glob(".*.part")):
-            left.unlink()
+    with locked(path):
         _agree(path, grid, allow_other_versions)
         yield RunFolder(path, grid)
-    finally:
-        lock.release()
-
-
-def is_locked(path: Path) -> bool:
-    """Whether a process is at work in the folder."""
-    if not (path / LOCK).exists():
-        return False
-    lock = FileLock(path / LOCK)
-    try:
-        lock.acquire(timeout=0)
-    except Timeout:
-        return True
-    lock.release()
-    return False
 
 
 def _foreign(path: Path) -> list[str]:
@@ -211,42 +178,18 @@ def _agree(path: Path, grid: NeedleGrid, allow_other_versions: bool) -> None:
     wanted = {"grid": grid.as_json(), "haystacks": _haystack_texts(grid)}
     if not (path / MANIFEST).exists():
         started = datetime.now(UTC).isoformat(timespec="seconds")
-        content = {**wanted, "versions": [_versions()], "started": started}
+        content = {**wanted, "versions": [versions()], "started": started}
         save_json(path / MANIFEST, _MANIFEST_KIND, content)
         return
     found = _manifest(path)
-    differences = [
-        f"{name}: {found[part].get(name)!r} there, {wanted[part].get(name)!r} now"
-        for part in wanted
-        for name in sorted(found[part].keys() | wanted[part].keys())
-        if found[part].get(name) != wanted[part].get(name)
-    ]
-    if differences:
-        raise InputError(
-            f"{path} holds another configuration ({'; '.join(differences)}); give another folder"
-        )
-    if _versions() in found["versions"]:
-        return
-    if not allow_other_versions:
-        raise InputError(
-            f"{path} was run with {found['versions'][-1]}, here is {_versions()}: numbers could "
-            f"differ; pass allow_other_versions=True to go on all the same"
-        )
-    found["versions"].append(_versions())
-    save_json(path / MANIFEST, _MANIFEST_KIND, found)
+    parts = [{**one["grid"], **one["haystacks"]} for one in (found, wanted)]
+    require_same_configuration(path, *parts)
+    known = with_versions(path, found["versions"], allow_other_versions)
+    if known != found["versions"]:
+        save_json(path / MANIFEST, _MANIFEST_KIND, found | {"versions": known})
 
 
 def _haystack_texts(grid: NeedleGrid) -> dict[str, str]:
     """Every haystack with the fingerprint of its text: a file may change under its name."""
     texts = {haystack: read_haystack(haystack)[1] for haystack in grid.haystacks}
     return {haystack: digest(text) for haystack, text in texts.items()}
-
-
-def _versions() -> dict[str, str]:
-    found = {"python": ".".join(map(str, sys.version_info[:2]))}
-    for package in _PACKAGES:
-        try:
-            found[package] = version(package)
-        except PackageNotFoundError:
-            found[package] = "not installed"
-    return found

@@ -4,7 +4,12 @@ from retrieval_lens.models.attached import clear_kept_patterns, user_hooks
 from retrieval_lens.models.checkpoints import checkpoint_folder
 from retrieval_lens.models.checks import prove_attention
 from retrieval_lens.models.hook_names import attention_layers, layer_of
-from retrieval_lens.models.info import context_length, eos_token_ids, model_info
+from retrieval_lens.models.info import (
+    context_length,
+    eos_token_ids,
+    model_info,
+    weights_fingerprint,
+)
 from retrieval_lens.models.loading import load_model
 from retrieval_lens.models.named import (
     NamedCheckpoint,
@@ -30,4 +35,5 @@ __all__ = [
     "prove_attention",
     "register_checkpoint",
     "user_hooks",
+    "weights_fingerprint",
 ]

@@ -4,6 +4,7 @@ Everything is read from the bridge itself, so it works for bridges that were boo
 `load_model` too; those have the source `user`.
 """
 
+import hashlib
 from dataclasses import dataclass
 from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
@@ -11,6 +12,9 @@ from weakref import WeakKeyDictionary
 
 if TYPE_CHECKING:
     from transformer_lens.model_bridge import TransformerBridge
+
+
+_N_FIRST = 64
 
 
 @dataclass(frozen=True)
@@ -126,3 +130,14 @@ def model_info(bridge: "TransformerBridge") -> dict[str, Any]:
         "device": str(parameter.device),
         "versions": {name: version(name) for name in ("torch", "transformers", "transformer_lens")},
     }
+
+
+def weights_fingerprint(bridge: "TransformerBridge") -> str:
+    """Tells weights apart: a digest of the first numbers of every parameter, on any device."""
+    import torch
+
+    digest = hashlib.sha256()
+    for parameter in bridge.original_model.parameters():
+        first = parameter.detach().flatten()[:_N_FIRST].cpu().contiguous()
+        digest.update(first.view(torch.uint8).numpy().tobytes())
+    return digest.hexdigest()[:16]

@@ -10,6 +10,7 @@ from retrieval_lens.tasks.needle_formats import (
     needle_format,
     register_needle_format,
 )
+from retrieval_lens.tasks.needle_sets import needle_examples
 from retrieval_lens.tasks.outcomes import OUTCOMES, response_outcome
 from retrieval_lens.tasks.token_spans import find_span, positions_of, tokenize
 
@@ -21,6 +22,7 @@ __all__ = [
     "RetrievalExample",
     "find_span",
     "needle_example",
+    "needle_examples",
     "needle_format",
     "positions_of",
     "register_needle_format",

@@ -151,7 +151,7 @@ def test_a_batch_that_does_not_fit_is_halved_and_noted(smollm2, monkeypatch, tmp
 
 
 def test_a_fingerprint_tells_weights_apart():
-    from retrieval_lens.experiments.needle_worker import fingerprint
+    from retrieval_lens.models import weights_fingerprint as fingerprint
     from tests.tiny_models import tiny_bridge
 
     same = fingerprint(tiny_bridge("llama-gqa"))

@@ -175,8 +175,9 @@ def test_a_haystack_that_has_changed_is_refused(tmp_path):
 
 def test_other_versions_are_refused_unless_asked_for(tmp_path, monkeypatch, undisturbed):
     run_fake(tmp_path)
-    real = sys.modules["retrieval_lens.experiments.store"].version
-    monkeypatch.setattr("retrieval_lens.experiments.store.version", lambda name: real(name) + "x")
+    from retrieval_lens.folders import version as real
+
+    monkeypatch.setattr("retrieval_lens.folders.version", lambda name: real(name) + "x")
     with pytest.raises(InputError, match=r"allow_other_versions=True"):
         run_fake(tmp_path)
     run_fake(tmp_path, allow_other_versions=True)
@@ -196,7 +197,7 @@ def test_two_processes_at_once_are_refused(tmp_path):
         while not (tmp_path / "manifest.json").exists():
             time.sleep(0.02)
         assert grid_status(tmp_path).running
-        with pytest.raises(InputError, match="another process is running a grid"):
+        with pytest.raises(InputError, match="another process is at work"):
             run_fake(tmp_path)
     finally:
         process.kill()

@@ -1,0 +1,100 @@
+"""Folders that a run may be killed in: one process at a time, one configuration, known versions."""
+
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+from filelock import FileLock, Timeout
+
+from retrieval_lens.errors import InputError
+
+LOCK = ".lock"
+_PACKAGES = ("retrieval-lens", "torch", "transformers", "transformer-lens")
+
+
+@contextmanager
+def locked(path: Path) -> Iterator[None]:
+    """Hold a folder for this process alone; the system lets it go if the process dies.
+
+    What a killed process left half-written is removed.
+
+    Raises:
+        InputError: Another process is at work there.
+    """
+    lock = FileLock(path / LOCK)
+    try:
+        lock.acquire(timeout=1)  # `is_locked` holds it for a moment
+    except Timeout:
+        raise InputError(f"another process is at work in {path}") from None
+    try:
+        for left in (*path.glob(".*.part"), *path.glob("*/.*.part")):
+            left.unlink()
+        yield
+    finally:
+        lock.release()
+
+
+def is_locked(path: Path) -> bool:
+    """Whether a process is at work in the folder."""
+    if not (path / LOCK).exists():
+        return False
+    lock = FileLock(path / LOCK)
+    try:
+        lock.acquire(timeout=0)
+    except Timeout:
+        return True
+    lock.release()
+    return False
+
+
+def versions() -> dict[str, str]:
+    """Versions of what numbers depend on."""
+    found = {"python": ".".join(map(str, sys.version_info[:2]))}
+    for package in _PACKAGES:
+        try:
+            found[package] = version(package)
+        except PackageNotFoundError:
+            found[package] = "not installed"
+    return found
+
+
+def require_same_configuration(path: Path, found: Any, wanted: Any) -> None:
+    """Refuse a folder that was made with another configuration.
+
+    Args:
+        path: The folder.
+        found: Its configuration, `{part: value}`.
+        wanted: That of this run.
+
+    Raises:
+        InputError: With what differs.
+    """
+    differences = [
+        f"{name}: {found.get(name)!r} there, {wanted.get(name)!r} now"
+        for name in sorted(found.keys() | wanted.keys())
+        if found.get(name) != wanted.get(name)
+    ]
+    if differences:
+        raise InputError(
+            f"{path} holds another configuration ({'; '.join(differences)}); give another folder"
+        )
+
+
+def with_versions(path: Path, known: list[dict[str, str]], allow_other: bool) -> list[Any]:
+    """The versions that a folder was made with, those of this run among them.
+
+    Raises:
+        InputError: This run's are new, and `allow_other` is False.
+    """
+    here = versions()
+    if here in known:
+        return known
+    if not allow_other:
+        raise InputError(
+            f"{path} was run with {known[-1]}, here is {here}: numbers could differ; pass "
+            f"allow_other_versions=True to go on all the same"
+        )
+    return [*known, here]
