@@ -34,6 +34,7 @@ docs: install
 bench: install
 	$(PY) benchmarks/trace.py
 	$(PY) benchmarks/ablate.py
+	$(PY) benchmarks/predict.py
 
 clean:
 	rm -rf $(VENV) site demo

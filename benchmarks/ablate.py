@@ -67,6 +67,7 @@ def dynamic(bridge: Any, example: rl.RetrievalExample, n: int) -> tuple[list[flo
     )
     with open_decoder(bridge, "fast", lambda layer, pattern: None, replays=True) as decoder:
         run = Timed(decoder, [row], setting)
+        run.prefill(n)
         run.run(n, _ignore)
     return run.times, row
 

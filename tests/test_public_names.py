@@ -12,7 +12,8 @@ NAMES = {
     "Dynamic", "DynamicMinus", "ExampleStatic", "Head", "HeadSet", "LayerMatched", "MassMatched",
     "RandomOutside", "Reasoning", "RetrievalExample", "RetrievalTracer", "StaticByCount",
     "StaticMinus", "StepHeads", "StepScore", "TimeShifted", "Trace", "ablation", "analysis",
-    "collect", "compare_heads", "corpora", "detect_heads", "detectors", "dynamic_heads", "errors", "experiments", "heads",
+    "collect", "compare_heads", "corpora", "detect_heads", "detectors", "dynamic_heads", "errors",
+    "experiments", "heads",
     "load_model", "model_info", "models", "needle_example", "published_heads", "random_heads",
     "scores", "static_heads", "tasks", "tracing", "types", "viz",
 }  # fmt: skip

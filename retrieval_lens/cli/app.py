@@ -10,9 +10,12 @@ from rich.console import Console
 from rich.markup import escape
 
 from retrieval_lens.cli.ablate import ablate
+from retrieval_lens.cli.cca import cca
+from retrieval_lens.cli.collect import collect
 from retrieval_lens.cli.demo import demo
 from retrieval_lens.cli.detect import detect
 from retrieval_lens.cli.grid import grid_app
+from retrieval_lens.cli.probe import probe_app
 from retrieval_lens.cli.trace import trace
 from retrieval_lens.errors import RetrievalLensError
 
@@ -28,6 +31,9 @@ app.command()(trace)
 app.command()(detect)
 app.command()(ablate)
 app.add_typer(grid_app, name="grid")
+app.command()(collect)
+app.command()(cca)
+app.add_typer(probe_app, name="probe")
 app.command()(demo)
 
 

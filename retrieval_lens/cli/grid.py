@@ -6,6 +6,7 @@ from typing import Annotated, Any
 
 import typer
 
+from retrieval_lens.cli.options import FIGURES, integers, names, numbers, writable
 from retrieval_lens.errors import InputError
 
 grid_app = typer.Typer(
@@ -16,7 +17,6 @@ grid_app = typer.Typer(
 Texts = str | None
 Integers = Annotated[Texts, typer.Option(help="Whole numbers: 0,1,5 or 0-4.")]
 PLOTTED = ("exact", "answer_chars", "effect_retrieval", "effect_other")
-PICTURES = (".png", ".svg", ".pdf")
 
 
 @grid_app.command()
@@ -55,21 +55,21 @@ def run(
 ) -> None:
     """Run a grid, or go on with it where it stopped."""
     fields = {
-        "models": _names(models),
+        "models": names(models),
         "device": device,
         "dtype": dtype,
-        "n_tokens": _integers("--n-tokens", n_tokens),
-        "depths": _numbers("--depths", depths),
-        "seeds": _integers("--seeds", seeds),
-        "haystacks": _names(haystacks),
-        "needles": _names(needles),
-        "conditions": _names(conditions),
-        "k": _integers("--k", k),
+        "n_tokens": integers("--n-tokens", n_tokens),
+        "depths": numbers("--depths", depths),
+        "seeds": integers("--seeds", seeds),
+        "haystacks": names(haystacks),
+        "needles": names(needles),
+        "conditions": names(conditions),
+        "k": integers("--k", k),
         "random_draws": random_draws,
-        "measures": _names(measures),
+        "measures": names(measures),
         "mode": mode,
         "score": score,
-        "detection_seeds": _integers("--detection-seeds", detection_seeds),
+        "detection_seeds": integers("--detection-seeds", detection_seeds),
         "max_new_tokens": max_new_tokens,
         "batch_size": batch_size,
     }
@@ -121,10 +121,7 @@ def plot(
     ] = False,
 ) -> None:
     """Draw a grid: heat maps of length by depth, and curves over k, as a page or one picture."""
-    if out.suffix not in (".html", *PICTURES):
-        raise InputError(f"--out ends in .html, {', '.join(PICTURES)}; got {str(out)!r}")
-    if not out.parent.is_dir():
-        raise InputError(f"--out {out} is in a folder that does not exist")
+    writable("--out", out, FIGURES)
     from retrieval_lens import viz
     from retrieval_lens.experiments import load_results
 
@@ -187,27 +184,3 @@ def _read(config: Path | None) -> dict[str, Any]:
     if not isinstance(found, dict):
         raise InputError(f"{config} holds no JSON object with the fields of a grid")
     return found
-
-
-def _names(text: Texts) -> list[str] | None:
-    return None if text is None else [part.strip() for part in text.split(",")]
-
-
-def _integers(option: str, text: Texts) -> list[int] | None:
-    """Whole numbers of `0,1,5` or `0-4,9`."""
-    found: list[int] = []
-    for part in _names(text) or ():
-        first, _, last = part.partition("-")
-        if not (first.isdecimal() and (last or first).isdecimal()):
-            raise InputError(f"{option} wants whole numbers such as 0,1,5 or 0-4; got {text!r}")
-        if last and int(last) < int(first):
-            raise InputError(f"{option}: {part!r} runs backwards")
-        found += range(int(first), int(last or first) + 1)
-    return None if text is None else found
-
-
-def _numbers(option: str, text: Texts) -> list[float] | None:
-    try:
-        return None if text is None else [float(part) for part in text.split(",")]
-    except ValueError:
-        raise InputError(f"{option} wants numbers such as 0,0.5,1; got {text!r}") from None

@@ -1,9 +1,11 @@
 """Options that several commands share."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
+
+from retrieval_lens.errors import InputError
 
 Model = Annotated[
     str, typer.Option(help="A named checkpoint, a Hub id, or a folder.", show_default=True)
@@ -21,4 +23,97 @@ Haystack = Annotated[
 ]
 Needle = Annotated[str, typer.Option(help="magic_word (a UUID), ticket_number or boat_name.")]
 MaxNewTokens = Annotated[int, typer.Option(help="Most decode steps.")]
+FIGURES = (".html", ".png", ".svg", ".pdf")
+TABLES = (".csv", ".parquet")
 Folder = Annotated[Path, typer.Option(help="Where the files are written; made if missing.")]
+
+
+def names(text: str | None) -> list[str] | None:
+    """The parts of `a,b`; None stays None, so that a default can take its place.
+
+    Example:
+        >>> names("coast, essays")
+        ['coast', 'essays']
+    """
+    return None if text is None else [part.strip() for part in text.split(",")]
+
+
+def integers(option: str, text: str | None) -> list[int] | None:
+    """Whole numbers of `0,1,5` or `0-4,9`.
+
+    Raises:
+        InputError: Something else, with the option's name.
+
+    Example:
+        >>> integers("--seeds", "0-2,7")
+        [0, 1, 2, 7]
+    """
+    found: list[int] = []
+    for part in names(text) or ():
+        first, _, last = part.partition("-")
+        if not (first.isdecimal() and (last or first).isdecimal()):
+            raise InputError(f"{option} wants whole numbers such as 0,1,5 or 0-4; got {text!r}")
+        if last and int(last) < int(first):
+            raise InputError(f"{option}: {part!r} runs backwards")
+        found += range(int(first), int(last or first) + 1)
+    return None if text is None else found
+
+
+def numbers(option: str, text: str | None) -> list[float] | None:
+    """Numbers of `0,0.5,1`.
+
+    Raises:
+        InputError: Something else, with the option's name.
+
+    Example:
+        >>> numbers("--depths", "0,0.5")
+        [0.0, 0.5]
+    """
+    try:
+        return None if text is None else [float(part) for part in text.split(",")]
+    except ValueError:
+        raise InputError(f"{option} wants numbers such as 0,0.5,1; got {text!r}") from None
+
+
+def writable(option: str, path: Path | None, suffixes: tuple[str, ...]) -> None:
+    """Refuse a file that could not be written, before anything is computed.
+
+    Raises:
+        InputError: Another ending, or a folder that does not exist.
+    """
+    if path is None:
+        return
+    if path.suffix not in suffixes:
+        raise InputError(f"{option} ends in {', '.join(suffixes)}; got {str(path)!r}")
+    if path.is_dir() or not path.parent.is_dir():
+        raise InputError(f"{option} {path} is a folder, or in a folder that does not exist")
+
+
+def write_table(frame: Any, path: Path) -> None:
+    """A table as CSV or Parquet, by its ending."""
+    if path.suffix == ".csv":
+        frame.to_csv(path, index=False)
+    else:
+        frame.to_parquet(path, index=False)
+
+
+def write_figure(figure: Any, path: Path, title: str) -> None:
+    """A figure as a page that works offline, or as a picture, by its ending."""
+    if path.suffix == ".html":
+        from retrieval_lens.viz import page
+
+        path.write_text(page(title, [("Curves", None, figure)]), "utf-8")
+    else:
+        figure.write_image(path)
+
+
+def with_interval(row: Any) -> str:
+    """A value with its interval, where it has one.
+
+    Example:
+        >>> with_interval({"value": 0.5, "low": 0.25, "high": float("nan")})
+        '0.500'
+    """
+    if row["low"] != row["low"] or row["high"] != row["high"]:
+        return f"{row['value']:.3f}"
+    return f"{row['value']:.3f} [{row['low']:.3f}, {row['high']:.3f}]"

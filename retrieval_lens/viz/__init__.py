@@ -10,6 +10,7 @@ from retrieval_lens.viz.grid import grid
 from retrieval_lens.viz.head_map import head_map
 from retrieval_lens.viz.overlap import overlap
 from retrieval_lens.viz.page import page
+from retrieval_lens.viz.prediction import prediction
 from retrieval_lens.viz.timeline import timeline
 from retrieval_lens.viz.unique_heads import unique_heads
 
@@ -21,6 +22,7 @@ __all__ = [
     "head_map",
     "overlap",
     "page",
+    "prediction",
     "timeline",
     "unique_heads",
 ]

@@ -3,10 +3,12 @@
 from retrieval_lens import analysis
 
 NAMES = {
-    "Difference", "Interval", "McNemar", "StepSets", "beside_paper", "bootstrap_mean",
-    "compare_conditions", "dynamism", "head_activity",
-    "holm", "mcnemar", "paired_bootstrap", "published_table",
-    "step_sets", "test_retest", "unique_heads_curve", "wilson",
+    "Difference", "Interval", "McNemar", "Probe", "ProbeReport", "StepSets", "Trajectory",
+    "asymmetric_loss", "beside_paper", "bootstrap_mean",
+    "compare_conditions", "dynamism", "evaluate_probe", "head_activity",
+    "holm", "mcnemar", "offset_cca", "paired_bootstrap", "published_table",
+    "step_sets", "test_retest", "train_probe", "trajectories", "trajectory",
+    "unique_heads_curve", "wilson",
 }  # fmt: skip
 
 
