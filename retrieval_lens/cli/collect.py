@@ -25,7 +25,7 @@ def collect(
     depths: Annotated[str, typer.Option(help="Depths: 0,0.5,1.")] = "0,0.25,0.5,0.75,1",
     haystacks: Annotated[
         str, typer.Option(help="Shipped names or paths.")
-    ] = "coast,essays,letters,workshop",
+    ] = "letters,workshop,coast,essays",
     needles: Annotated[str, typer.Option(help="Needle formats.")] = "magic_word",
     first_seed: Annotated[int, typer.Option(help="Of the first prompt; each has its own.")] = 2000,
     hidden_at: Annotated[

@@ -5,7 +5,7 @@
 3. Baselines, what is known at step n without the hidden state: the scores s_n (s_{n-1} at offset
    0, zeros before the first step), the tokens x_n and y_n, the step index as a number and as a
    category. Each block has its own PCs, so that none crowds out another; how large the columns of
-   different blocks are does not matter to CCA. Categories rarer than `MIN_COUNT` share one column.
+   different blocks are does not matter to CCA. Categories rarer than `min_count` share one column.
 4. Everything is fitted on the rows that are named, and applied to all.
 """
 
@@ -19,7 +19,6 @@ from sklearn.preprocessing import MinMaxScaler, OneHotEncoder
 from retrieval_lens.analysis.cca.pairs import StepTable
 from retrieval_lens.analysis.cca.settings import CcaSettings
 
-MIN_COUNT = 5
 NO_VARIANCE = 1e-12  # relative; such PCs are rounding
 
 Rows = Int[np.ndarray, " _"]
@@ -81,7 +80,7 @@ def context_pcs(
 ) -> Float[np.ndarray, "row pc"]:
     """Tokens and step index: the baselines that are the same at every offset."""
     blocks = [
-        projected(_one_hot(ids, fit_rows), fit_rows, settings.hidden_variance).pcs
+        projected(_one_hot(ids, fit_rows, settings), fit_rows, settings.hidden_variance).pcs
         for ids in (table.inputs, table.tokens, table.step)
     ]
     return np.hstack([*blocks, table.step[:, None].astype(np.float64)])
@@ -98,8 +97,12 @@ def earlier_score_pcs(
     return projected(known, fit_rows, settings.score_variance, scaled=True).pcs
 
 
-def _one_hot(ids: Int[np.ndarray, " row"], fit_rows: Rows) -> Float[np.ndarray, "row category"]:
+def _one_hot(
+    ids: Int[np.ndarray, " row"], fit_rows: Rows, settings: CcaSettings
+) -> Float[np.ndarray, "row category"]:
     encoder = OneHotEncoder(
-        min_frequency=MIN_COUNT, handle_unknown="infrequent_if_exist", sparse_output=False
+        min_frequency=settings.min_count,
+        handle_unknown="infrequent_if_exist",
+        sparse_output=False,
     )
     return np.asarray(encoder.fit(ids[fit_rows, None]).transform(ids[:, None]))

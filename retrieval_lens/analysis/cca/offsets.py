@@ -14,7 +14,6 @@ from typing import Any
 
 import pandas as pd
 
-from retrieval_lens.analysis.cca.features import MIN_COUNT
 from retrieval_lens.analysis.cca.pairs import split_examples, step_table
 from retrieval_lens.analysis.cca.runs import held_out_rows, in_sample_rows
 from retrieval_lens.analysis.cca.settings import CcaSettings, offsets_of
@@ -49,6 +48,7 @@ def offset_cca(
     score_variance: Any = 0.99,
     test_share: Any = 0.3,
     n_nulls: Any = 20,
+    min_count: Any = 20,
     n_resamples: Any = 1000,
     confidence: Any = 0.95,
     seed: Any = 0,
@@ -89,6 +89,8 @@ def offset_cca(
         score_variance: The same for scores.
         test_share: Share of examples held out.
         n_nulls: Permutations of each null; 0 leaves the nulls out.
+        min_count: Tokens and step indices that are rarer on the training side share a category of
+            the baselines; a category of a few steps fits them and nothing else.
         n_resamples: How often held-out examples are drawn anew.
         confidence: Of the intervals.
         seed: Of the split, the permutations and the resamples.
@@ -118,6 +120,7 @@ def offset_cca(
         score_variance=score_variance,
         test_share=test_share,
         n_nulls=n_nulls,
+        min_count=min_count,
         n_resamples=n_resamples,
         confidence=confidence,
         seed=seed,
@@ -140,7 +143,6 @@ def offset_cca(
         **{name: found[0].meta.get(name, given) for name, given in named.items()},
         **asdict(settings),
         "offsets": list(settings.offsets),
-        "min_count": MIN_COUNT,
         "n_examples": len(found),
         "n_examples_same_support": len(train) + len(test),
         "train_examples": train,

@@ -25,13 +25,14 @@ class CcaSettings:
     score_variance: Any
     test_share: Any
     n_nulls: Any
+    min_count: Any
     n_resamples: Any
     confidence: Any
     seed: Any
 
     def __post_init__(self) -> None:
         require_settings(self.n_resamples, self.confidence, self.seed)
-        for name, least in (("n_components", 1), ("n_nulls", 0)):
+        for name, least in (("n_components", 1), ("n_nulls", 0), ("min_count", 1)):
             value = getattr(self, name)
             if isinstance(value, bool) or not isinstance(value, int) or value < least:
                 raise InputError(f"{name} must be a whole number from {least}; got {value!r}")

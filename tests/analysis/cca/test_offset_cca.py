@@ -16,7 +16,7 @@ from retrieval_lens.analysis.cca.offsets import SETTINGS, offset_cca
 from retrieval_lens.errors import InputError
 from tests.analysis.cca.data import latent_responses, pick, response
 
-QUICK = {"n_nulls": 3, "n_resamples": 50}
+QUICK = {"min_count": 1, "n_nulls": 3, "n_resamples": 50}
 ALL = {"hidden_variance": 1.0, "score_variance": 1.0}  # no direction is lost to the reduction
 
 

@@ -13,7 +13,13 @@ from tests.analysis.cca.data import latent_responses, response
 
 def settings(**changed) -> CcaSettings:
     given = {"offsets": (0, 2), "n_components": 50, "hidden_variance": 0.95}
-    given |= {"score_variance": 0.99, "test_share": 0.5, "n_nulls": 2, "n_resamples": 10}
+    given |= {
+        "score_variance": 0.99,
+        "test_share": 0.5,
+        "n_nulls": 2,
+        "min_count": 5,
+        "n_resamples": 10,
+    }
     return CcaSettings(**given | {"confidence": 0.95, "seed": 0} | changed)
 
 
@@ -92,6 +98,7 @@ def test_refuses_offsets(offsets):
     [
         *(("n_components", value) for value in (0, 2.0, True, None)),
         *(("n_nulls", value) for value in (-1, 1.5)),
+        *(("min_count", value) for value in (0, 2.5)),
         *(("hidden_variance", value) for value in (0, 1.1, -0.1, float("nan"), "0.95", True)),
         *(("score_variance", value) for value in (0.0, 99)),
         *(("test_share", value) for value in (0, 1, 1.0)),
@@ -160,3 +167,15 @@ def test_rare_tokens_share_a_column():
     # fifteen steps once each are one category, so that their number is all there is
     assert found.shape[1] == 3
     assert found[:, 2].tolist() == [*range(15), 0, 1]
+
+
+def test_rare_categories_share_a_column():
+    """Token 7 stands 3 times in the training rows, token 8 twice, token 9 not at all."""
+    from retrieval_lens.analysis.cca.features import _one_hot
+
+    ids = np.array([5, 5, 5, 7, 7, 7, 8, 8, 9])
+    found = _one_hot(ids, np.arange(8), settings(min_count=3))
+    assert found.shape == (9, 3)
+    assert found[6].tolist() == found[7].tolist() == found[8].tolist()
+    assert found[0].tolist() != found[3].tolist() != found[6].tolist()
+    assert _one_hot(ids, np.arange(8), settings(min_count=2)).shape == (9, 3)
