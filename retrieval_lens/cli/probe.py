@@ -117,7 +117,8 @@ def _show(found: Any, report: Path | None) -> None:
     title = f"{len(found.example_ids)} examples, {found.n_pairs} steps; 95 % intervals"
     table = Table(title=title, title_justify="left")
     for column in ("predictor", "steps", *names):
-        table.add_column(column, justify="left" if column in ("predictor", "steps") else "right")
+        is_name = column in ("predictor", "steps")
+        table.add_column(column, justify="left" if is_name else "right", no_wrap=is_name)
     for place, part in metrics.groupby(["predictor", "steps"], sort=False):
         by_metric = part.set_index("metric")
         cells = [
@@ -125,4 +126,4 @@ def _show(found: Any, report: Path | None) -> None:
             for name in names
         ]
         table.add_row(*map(str, place), *cells)
-    Console(width=max(Console().width, 120)).print(table)
+    Console(width=max(Console().width, 150)).print(table)

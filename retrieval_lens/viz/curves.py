@@ -80,11 +80,18 @@ def curves(
     return arrange(
         figure,
         title or f"{' and '.join(measures)} against {x}",
-        "band: 95 % interval" + ("" if edges else " over examples"),
+        _subtitle(parts, bool(edges)),
         template,
         width,
         height or 420,
     )
+
+
+def _subtitle(parts: Sequence[tuple[str, str, Any]], given: bool) -> str:
+    """What the bands are, where there is one."""
+    if not any(points["low"].notna().any() for _, _, points in parts):
+        return ""
+    return "band: 95 % interval" + ("" if given else " over examples")
 
 
 def _parts(

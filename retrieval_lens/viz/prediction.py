@@ -94,14 +94,15 @@ def prediction(
     figure.update_layout(coloraxis={**limits, "colorbar": colour_bar(f"{score} score")})
     ahead = "the same step" if not offset else f"{offset} step{'s' * (offset > 1)} earlier"
     n_steps = len(true)
+    figure.update_annotations(font_size=13)
     return arrange(
         figure,
         title or f"{score} score, true and predicted",
         f"predicted from the hidden state of {ahead}" + (" · grey: none yet" if offset else ""),
         template,
         width or (None if n_steps <= FITS else 16 * n_steps + 180),
-        height or 44 * len(chosen) + 270,
-    )
+        height or 44 * len(chosen) + 280,
+    ).update_layout(title_pad_b=26)
 
 
 def _cells(
