@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 PREFIX = "retrieval_lens."
+KEY = "retrieval_lens"  # of the envelope in a safetensors file
 
 
 def save_json(path: str | Path, kind: str, content: Any, version: int = 1) -> Path:
@@ -36,13 +37,8 @@ def save_json(path: str | Path, kind: str, content: Any, version: int = 1) -> Pa
         OSError: The file cannot be written (a full disk, say); an older file stays as it was.
     """
     path = Path(path)
-    try:
-        # Keys become texts before they are sorted, as they will be when the file is read.
-        body = _canonical(json.loads(_canonical(content)))
-    except (TypeError, ValueError, RecursionError) as error:
-        raise InputError(f"cannot write {path} as JSON: {error}") from error
-    head = json.dumps({"format": PREFIX + kind, "version": version, "sha256": _digest(body)})
-    write_atomically(path, f'{head[:-1]}, "content": {body}}}\n'.encode())
+    body = _body(path, content)
+    write_atomically(path, f"{_envelope(kind, version, _digest(body), body)}\n".encode())
     return path
 
 
@@ -56,18 +52,8 @@ def load_json(path: str | Path, kind: str, version: int = 1) -> Any:
     path = Path(path)
     if not path.is_file():
         raise FileNotFoundError(f"there is no file {path}")
-    try:
-        envelope = json.loads(path.read_bytes())
-        found, number, digest = (envelope[key] for key in ("format", "version", "sha256"))
-        content = envelope["content"]
-        actual = _digest(_canonical(content))
-    except (ValueError, TypeError, KeyError, RecursionError) as error:
-        raise FileFormatError(
-            f"{path} is damaged, or not a {kind} of this package: {error!r}"
-        ) from error
-    if (found, number) != (PREFIX + kind, version):
-        raise FileFormatError(f"{path} is {found!r} {number!r}, wanted {PREFIX + kind} {version}")
-    if digest != actual:
+    content, sealed = _opened(path, path.read_bytes(), kind, version)
+    if sealed != _digest(_canonical(content)):
         raise FileFormatError(f"{path} does not match its checksum: it was altered or cut short")
     return content
 
@@ -79,7 +65,7 @@ def save_tensors(
 
     Args:
         path: Where to.
-        kind: What the file is, such as `probe`.
+        kind: What the file is, such as `trace`.
         tensors: By name; they are stored on the CPU.
         content: JSON-able; no NaN, since JSON has none.
         version: Of the kind.
@@ -89,25 +75,19 @@ def save_tensors(
         OSError: The file cannot be written (a full disk, say); an older file stays as it was.
     """
     from safetensors import SafetensorError
-    from safetensors.torch import save_file
+    from safetensors.torch import save
 
     path = Path(path)
-    own = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in tensors.items()}
+    # cloned: one may be a view of another, which no file holds twice
+    own = {name: tensor.detach().cpu().clone().contiguous() for name, tensor in tensors.items()}
+    body = _body(path, content)
+    # one key: the library writes several in any order, and the same content gives the same bytes
+    envelope = _envelope(kind, version, _tensor_digest(body, own), body)
     try:
-        body = _canonical(content)
-    except (TypeError, ValueError, RecursionError) as error:
-        raise InputError(f"cannot write {path} as JSON: {error}") from error
-    head = {"version": str(version), "sha256": _tensor_digest(body, own), "content": body}
-    temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex}.part")
-    try:
-        save_file(own, temporary, metadata={"format": PREFIX + kind, **head})
-        with open(temporary, "rb") as file:
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
+        data = save(own, metadata={KEY: envelope})
     except SafetensorError as error:
         raise OSError(f"cannot write {path}: {error}") from error
-    finally:
-        temporary.unlink(missing_ok=True)
+    write_atomically(path, data)
     return path
 
 
@@ -125,21 +105,18 @@ def load_tensors(path: str | Path, kind: str, version: int = 1) -> "tuple[dict[s
         raise FileNotFoundError(f"there is no file {path}")
     try:
         with safe_open(path, framework="pt") as file:
-            head = file.metadata() or {}
+            metadata = file.metadata() or {}
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
     except (SafetensorError, OSError) as error:
         raise FileFormatError(
             f"{path} is not a whole safetensors file ({error}); if it is a pickle, it is not read"
         ) from error
-    found = (head.get("format"), head.get("version"))
-    if found != (PREFIX + kind, str(version)):
-        raise FileFormatError(
-            f"{path} is {found[0]!r} {found[1]!r}, wanted {PREFIX + kind} {version}"
-        )
-    body = head.get("content", "")
-    if head.get("sha256") != _tensor_digest(body, tensors):
+    if KEY not in metadata:
+        raise FileFormatError(f"{path} is a safetensors file, but not a {kind} of this package")
+    content, sealed = _opened(path, metadata[KEY], kind, version)
+    if sealed != _tensor_digest(_canonical(content), tensors):
         raise FileFormatError(f"{path} does not match its checksum: it was altered or cut short")
-    return tensors, json.loads(body)
+    return tensors, content
 
 
 def digest(content: Any) -> str:
@@ -163,6 +140,35 @@ def write_atomically(path: Path, data: bytes) -> None:
         os.replace(temporary, path)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def _body(path: Path, content: Any) -> str:
+    try:
+        # keys become texts before they are sorted, as they will be when the file is read
+        return _canonical(json.loads(_canonical(content)))
+    except (TypeError, ValueError, RecursionError) as error:
+        raise InputError(f"cannot write {path} as JSON: {error}") from error
+
+
+def _envelope(kind: str, version: int, digest: str, body: str) -> str:
+    head = json.dumps({"format": PREFIX + kind, "version": version, "sha256": digest})
+    return f'{head[:-1]}, "content": {body}}}'
+
+
+def _opened(path: Path, text: str | bytes, kind: str, version: int) -> tuple[Any, Any]:
+    """Content and digest of an envelope of that kind and version."""
+    try:
+        envelope = json.loads(text)
+        found, number, sealed = (envelope[key] for key in ("format", "version", "sha256"))
+        content = envelope["content"]
+        _canonical(content)
+    except (ValueError, TypeError, KeyError, RecursionError) as error:
+        raise FileFormatError(
+            f"{path} is damaged, or not a {kind} of this package: {error!r}"
+        ) from error
+    if (found, number) != (PREFIX + kind, version):
+        raise FileFormatError(f"{path} is {found!r} {number!r}, wanted {PREFIX + kind} {version}")
+    return content, sealed
 
 
 def _canonical(content: Any) -> str:

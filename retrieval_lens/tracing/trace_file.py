@@ -1,28 +1,19 @@
 """A trace as one safetensors file: tensors, and everything else as JSON in the header.
 
-1. Tensors are stored under `group/name`; the rest of the trace is one JSON text under the header
-   key `retrieval_lens_trace`, behind the sha256 of that text and of the tensors' bytes.
-2. The file is written beside its place and renamed, so a crash leaves the old file or the new one.
-3. Loading checks format, version, digest and shapes; nothing in a file is ever executed.
+Tensors are stored under `group/name`. Loading checks format, version, checksum and shapes; nothing
+in a file is ever executed.
 """
 
-import hashlib
-import json
-import os
-import uuid
 from pathlib import Path
 from typing import Any
 
-import torch
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
 from torch import Tensor
 
 from retrieval_lens.errors import FileFormatError
+from retrieval_lens.files import load_tensors, save_tensors
 from retrieval_lens.tracing.trace import Trace
 
-KEY = "retrieval_lens_trace"
-VERSION = 1
+KIND = "trace"
 TENSORS = ("token_ids", "evidence", "tokens", "top_positions", "top_weights")
 GROUPS = ("scores", "chance", "thresholds", "observed", "hiddens")
 FIELDS = ("prompt_str_tokens", "str_tokens", "text", "truncated", "channels", "metrics")
@@ -30,31 +21,20 @@ FIELDS = ("prompt_str_tokens", "str_tokens", "text", "truncated", "channels", "m
 
 def save_trace(trace: Trace, path: Path) -> Path:
     """Write `trace` to `path`; see the module."""
-    tensors = {name: getattr(trace, name).clone().contiguous() for name in TENSORS}
-    for group in GROUPS:  # a score may be a view of what it observed: no file holds both as one
-        found = getattr(trace, group).items()
-        tensors |= {f"{group}/{name}": value.clone().contiguous() for name, value in found}
+    tensors = {name: getattr(trace, name) for name in TENSORS}
+    for group in GROUPS:
+        tensors |= {f"{group}/{name}": value for name, value in getattr(trace, group).items()}
     header = {
-        "version": VERSION,
         "groups": {group: list(getattr(trace, group)) for group in GROUPS},
         **{name: getattr(trace, name) for name in FIELDS},
         "provenance": dict(trace.provenance),
     }
-    temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex}.part")
-    try:
-        text = json.dumps(header)
-        save_file(tensors, temporary, metadata={KEY: f"{_digest(text, tensors)} {text}"})
-        os.replace(temporary, path)
-    except SafetensorError as error:
-        raise OSError(f"cannot write {path}: {error}") from error
-    finally:
-        temporary.unlink(missing_ok=True)
-    return path
+    return save_tensors(path, KIND, tensors, header)
 
 
 def load_trace(path: Path) -> Trace:
     """Read a trace from `path`; see the module."""
-    header, tensors = _read(path)
+    tensors, header = load_tensors(path, KIND)
     try:
         groups = {
             group: {name: tensors[f"{group}/{name}"] for name in header["groups"][group]}
@@ -69,41 +49,6 @@ def load_trace(path: Path) -> Trace:
         return Trace(**single, **groups, **fields, provenance=header["provenance"])
     except (KeyError, TypeError, AttributeError) as error:
         raise FileFormatError(f"{path} lacks a part of a trace: {error!r}") from error
-
-
-def _read(path: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
-    if not path.is_file():
-        raise FileNotFoundError(f"there is no file {path}")
-    try:
-        with safe_open(path, framework="pt") as file:
-            metadata = file.metadata() or {}
-            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-    except (SafetensorError, OSError) as error:
-        raise FileFormatError(
-            f"{path} is not a whole safetensors file ({error}); if it is a pickle, it is not read"
-        ) from error
-    if KEY not in metadata:
-        raise FileFormatError(f"{path} is a safetensors file, but not a trace of this package")
-    try:
-        digest, _, text = metadata[KEY].partition(" ")
-        header = json.loads(text)
-        found = header["version"]
-    except (json.JSONDecodeError, TypeError, KeyError) as error:
-        raise FileFormatError(f"the header of {path} is damaged: {error!r}") from error
-    if found != VERSION:
-        raise FileFormatError(f"{path} has trace format {found!r}; this version reads {VERSION}")
-    if digest != _digest(text, tensors):
-        raise FileFormatError(f"{path} does not match its checksum: it is damaged")
-    return header, tensors
-
-
-def _digest(header: str, tensors: dict[str, Tensor]) -> str:
-    digest = hashlib.sha256(header.encode())
-    for name in sorted(tensors):
-        tensor = tensors[name]
-        digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
-        digest.update(tensor.reshape(-1).view(torch.uint8).numpy().tobytes())
-    return digest.hexdigest()
 
 
 def _check_shapes(

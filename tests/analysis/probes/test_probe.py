@@ -123,7 +123,7 @@ def test_files_that_are_no_probe(probe, tmp_path):
         Probe.load(tmp_path / "nothing")
     for kind, version, message in (
         ("other", 1, "wanted"),
-        ("probe", 2, "'2'"),
+        ("probe", 2, "probe' 2, wanted"),
         ("probe", 1, "lacks"),
     ):
         save_tensors(path, kind, {"network/a": HIDDEN}, {"settings": {}}, version)
