@@ -14,6 +14,7 @@ from jaxtyping import Float
 from retrieval_lens.errors import InputError
 from retrieval_lens.viz.labels import escape
 from retrieval_lens.viz.style import FRAMED, NO_VALUE, arrange, colour_bar, colours, label
+from retrieval_lens.viz.summary import require_columns
 from retrieval_lens.viz.trace_like import TraceLike, step_scores, to_numpy
 
 
@@ -53,6 +54,18 @@ def head_set_matrix(heads: Any) -> Float[np.ndarray, "layer head"]:
     return matrix
 
 
+def table_matrix(table: Any, column: str) -> Float[np.ndarray, "layer head"]:
+    """A column of a table with one row a head, in place; NaN for heads without a row."""
+    require_columns(table, ["layer", "head", column])
+    if not len(table):
+        raise InputError("the table has no row: there is nothing to draw")
+    matrix = np.full((int(table["layer"].max()) + 1, int(table["head"].max()) + 1), np.nan)
+    if len(table.drop_duplicates(["layer", "head"])) < len(table):
+        raise InputError("a head has several rows in the table; wanted one row a head")
+    matrix[table["layer"], table["head"]] = table[column]
+    return matrix
+
+
 def _matrix(values: Any) -> Float[np.ndarray, "layer head"]:
     """Numbers in whatever container, as a matrix, or a refusal that says what came."""
     try:
@@ -81,8 +94,9 @@ def head_map(
     Args:
         values: `[layer, head]` as a tensor, an array or nested lists; or a trace, or several
             traces of one model, of which the mean of `score` over all steps is drawn; or a head
-            set, of which the scores are drawn. A NaN cell stays blank, on grey.
-        score: which score of the traces; unused for numbers.
+            set, of which the scores are drawn; or a table with columns `layer`, `head` and `score`,
+            such as a probe report's `per_head`. A NaN cell stays blank, on grey.
+        score: which score of the traces, or column of the table; unused for numbers.
         title: plain text above the figure; markup in it shows as text.
         colour_bar: what the colours mean, with its unit.
         template: a Plotly template; white by default.
@@ -90,7 +104,7 @@ def head_map(
         height: in pixels; by default it grows with the number of layers.
 
     Raises:
-        UnknownNameError: a trace holds no score of this name.
+        UnknownNameError: a trace holds no score, or a table no column, of this name.
         InputError: numbers of another shape, infinite ones, no trace, or traces of different
             models.
 
@@ -104,6 +118,9 @@ def head_map(
         title = title or f"{len(values.heads)} heads of a set, by {detector}"
         colour_bar = colour_bar or ("member" if values.scores is None else detector)
         values = head_set_matrix(values)
+    if hasattr(values, "columns"):
+        values, title = table_matrix(values, score), title or f"{score} of each head"
+        colour_bar = colour_bar or score
     traces = [values] if isinstance(values, TraceLike) else values
     traced = isinstance(traces, list | tuple) and traces and isinstance(traces[0], TraceLike)
     matrix = mean_scores(traces, score) if traced else _matrix(values)

@@ -1,6 +1,7 @@
 import math
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 
@@ -97,3 +98,18 @@ def test_a_head_set_is_drawn_in_place():
     assert rl.viz.head_map(rl.HeadSet(["L1H3"])).data[0].z.shape == (2, 4)
     with pytest.raises(InputError, match="empty"):
         rl.viz.head_map(rl.HeadSet())
+
+
+def test_a_table_with_one_row_a_head():
+    table = pd.DataFrame({"layer": [1, 0], "head": [0, 2], "f1": [0.5, 0.25], "auprc": [1.0, 0.0]})
+    figure = head_map(table, score="f1")
+    assert np.array_equal(
+        figure.data[0].z, [[np.nan, np.nan, 0.25], [0.5, np.nan, np.nan]], equal_nan=True
+    )
+    assert "f1 of each head" in figure.layout.title.text
+    with pytest.raises(UnknownNameError, match="no column 'recall'; it has: layer, head, f1"):
+        head_map(table, score="recall")
+    with pytest.raises(InputError, match="wanted one row a head"):
+        head_map(pd.concat([table, table]), score="f1")
+    with pytest.raises(InputError, match="no row"):
+        head_map(table[:0], score="f1")
