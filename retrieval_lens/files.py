@@ -107,7 +107,7 @@ def load_tensors(path: str | Path, kind: str, version: int = 1) -> "tuple[dict[s
         with safe_open(path, framework="pt") as file:
             metadata = file.metadata() or {}
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-    except (SafetensorError, OSError) as error:
+    except SafetensorError as error:
         raise FileFormatError(
             f"{path} is not a whole safetensors file ({error}); if it is a pickle, it is not read"
         ) from error

@@ -3,6 +3,7 @@
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from glob import escape
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
@@ -37,6 +38,30 @@ def locked(path: Path) -> Iterator[None]:
         lock.release()
 
 
+def require_own(path: Path, manifest: str, *ours: str) -> None:
+    """Refuse a folder that holds something else than what a killed run may have left.
+
+    Args:
+        path: The folder; it may be missing.
+        manifest: The file that makes the folder one of ours.
+        ours: What is made before it.
+
+    Raises:
+        InputError: There are other files, and no manifest.
+    """
+    if not path.is_dir() or (path / manifest).exists():
+        return
+    own = {LOCK, *ours}
+    if any(one.name not in own and one.suffix != ".part" for one in path.iterdir()):
+        raise InputError(f"{path} has files in it but no {manifest}; give a new or empty folder")
+
+
+def set_aside(path: Path) -> Path:
+    """Move a file that does not count out of the way, beside those moved before."""
+    n_before = len(list(path.parent.glob(f"{escape(path.name)}.damaged*")))
+    return path.replace(path.with_name(f"{path.name}.damaged{n_before or ''}"))
+
+
 def is_locked(path: Path) -> bool:
     """Whether a process is at work in the folder."""
     if not (path / LOCK).exists():
@@ -50,10 +75,10 @@ def is_locked(path: Path) -> bool:
     return False
 
 
-def versions() -> dict[str, str]:
-    """Versions of what numbers depend on."""
+def versions(*more: str) -> dict[str, str]:
+    """Versions of what numbers depend on, and of more packages."""
     found = {"python": ".".join(map(str, sys.version_info[:2]))}
-    for package in _PACKAGES:
+    for package in (*_PACKAGES, *more):
         try:
             found[package] = version(package)
         except PackageNotFoundError:

@@ -5,6 +5,7 @@
 3. Several of them are checked together: one model, one score, every example once.
 """
 
+import json
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -18,6 +19,8 @@ from retrieval_lens.errors import InputError, NumericalError
 from retrieval_lens.scores import StepScore
 from retrieval_lens.tracing import Trace
 from retrieval_lens.types import ActiveHeads
+
+SAME = ("model", "score", "score_parameters")
 
 
 @dataclass(frozen=True, eq=False)
@@ -108,7 +111,7 @@ def step_sets(trace: Trace, score: str | StepScore = "copy_paste") -> StepSets:
         )
     known = {
         "model": (trace.provenance.get("model") or {}).get("name"),
-        "score": score if isinstance(score, str) else str(score.parameters() | {"": score.name}),
+        **score_of(trace, score),
     }
     return StepSets(
         active=trace.active(score),
@@ -117,6 +120,16 @@ def step_sets(trace: Trace, score: str | StepScore = "copy_paste") -> StepSets:
         scores=trace.scored(score),
         tokens=trace.tokens,
     )
+
+
+def score_of(trace: Trace, score: str | StepScore) -> dict[str, Any]:
+    """Name and parameters of a score, to be compared between traces."""
+    if isinstance(score, str):
+        parameters = (trace.provenance.get("scores") or {}).get(score)
+    else:
+        score, parameters = score.name, score.parameters()
+    found = None if parameters is None else json.dumps(parameters, sort_keys=True)
+    return {"score": score, "score_parameters": found}
 
 
 def gathered(traces: Any, score: str | StepScore = "copy_paste") -> list[StepSets]:
@@ -142,7 +155,9 @@ def _from_trace(one: Any, score: str | StepScore) -> StepSets:
     return step_sets(one, score)
 
 
-def require_same(found: Sequence[Any], names: Sequence[str] = ("model", "score")) -> None:
+def require_same(
+    found: Sequence[Any], names: Sequence[str] = ("model", "score", "score_parameters")
+) -> None:
     """Refuse responses that cannot be judged together.
 
     Args:

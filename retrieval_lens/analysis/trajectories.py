@@ -17,13 +17,14 @@ import torch
 from jaxtyping import Int
 from torch import Tensor
 
-from retrieval_lens.analysis.step_sets import require_once, require_same
+from retrieval_lens.analysis.step_sets import require_once, require_same, score_of
 from retrieval_lens.errors import InputError, NumericalError, UnknownNameError
 from retrieval_lens.scores import StepScore
 from retrieval_lens.tracing import Trace
 from retrieval_lens.types import ActiveHeads, HiddenStates, StepScores
 
-SAME = ("model", "revision", "weights_sha256", "score", "hidden_at")
+MODEL = ("model", "revision", "weights_sha256", "dtype", "score", "score_parameters", "hidden_at")
+SAME = tuple(name for name in MODEL if name != "dtype")
 
 
 @dataclass(frozen=True, eq=False)
@@ -75,6 +76,22 @@ class Trajectory:
         return len(self.tokens)
 
     @property
+    def group(self) -> str:
+        """Examples of one group must be on one side of a split: needles with the same answer.
+
+        Each other example is a group by itself.
+        """
+        answer = self.meta.get("answer", self.meta.get("seed"))
+        if self.meta.get("needle") is None or answer is None:
+            return self.alone
+        return f"answer {answer}"
+
+    @property
+    def alone(self) -> str:
+        """The group of an example that shares its answer with no other."""
+        return f"example {self.example_id}"
+
+    @property
     def shape(self) -> tuple[int, int]:
         """Layers and heads of the model."""
         return self.scores.shape[1], self.scores.shape[2]
@@ -111,7 +128,7 @@ def trajectory(
     model = trace.provenance.get("model") or {}
     known = {"model": model.get("name"), "hidden_at": hook}
     known |= {name: model.get(name) for name in ("revision", "weights_sha256", "dtype")}
-    known["score"] = score if isinstance(score, str) else str(score.parameters())
+    known |= score_of(trace, score)
     return Trajectory(
         hidden=trace.hiddens[hook].float(),
         scores=trace.scored(score),

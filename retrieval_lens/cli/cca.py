@@ -8,6 +8,7 @@ import typer
 from retrieval_lens.cli import options
 from retrieval_lens.errors import InputError
 
+STATISTICS = ("top1", "mean10", "mean50")
 SHOWN = ("in_sample", "held_out", "null_held_out", "baselines", "hidden_and_baselines", "gain")
 
 
@@ -33,6 +34,8 @@ def cca(
     """How well the hidden state tells the scores of later steps, beside null and baselines."""
     options.writable("--out", out, options.TABLES)
     options.writable("--plot", plot, options.FIGURES)
+    if statistic not in STATISTICS:
+        raise InputError(f"no statistic {statistic!r}; known: {', '.join(STATISTICS)}")
     from retrieval_lens.analysis import offset_cca
     from retrieval_lens.corpora import Corpus
 
@@ -40,9 +43,6 @@ def cca(
     found = offset_cca(
         Corpus.open(corpus), score, offsets=steps, hidden_at=hidden_at, n_nulls=n_nulls, seed=seed
     )
-    known = list(dict.fromkeys(found["statistic"]))
-    if statistic not in known:
-        raise InputError(f"no statistic {statistic!r}; known: {', '.join(known)}")
     if out is not None:
         options.write_table(found, out)
     rows = found[(found["statistic"] == statistic) & (found["steps"] == "all")]

@@ -1,5 +1,6 @@
 """Options that several commands share."""
 
+import json
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -35,7 +36,9 @@ def names(text: str | None) -> list[str] | None:
         >>> names("coast, essays")
         ['coast', 'essays']
     """
-    return None if text is None else [part.strip() for part in text.split(",")]
+    if text is None:
+        return None
+    return [part.strip() for part in text.split(",") if part.strip()]
 
 
 def integers(option: str, text: str | None) -> list[int] | None:
@@ -90,9 +93,12 @@ def writable(option: str, path: Path | None, suffixes: tuple[str, ...]) -> None:
 
 
 def write_table(frame: Any, path: Path) -> None:
-    """A table as CSV or Parquet, by its ending."""
+    """A table as CSV or Parquet, by its ending; its conventions beside a CSV, as JSON."""
     if path.suffix == ".csv":
         frame.to_csv(path, index=False)
+        if frame.attrs:
+            beside = path.with_name(path.name + ".json")
+            beside.write_text(json.dumps(frame.attrs, indent=1) + "\n", "utf-8")
     else:
         frame.to_parquet(path, index=False)
 

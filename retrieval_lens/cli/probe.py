@@ -64,6 +64,7 @@ def train(
     from retrieval_lens.analysis import train_probe
     from retrieval_lens.corpora import Corpus
 
+    checkpoint = out.with_name(out.name + ".checkpoint")
     made = train_probe(
         Corpus.open(corpus),
         kind.value,
@@ -77,9 +78,11 @@ def train(
         permuted_labels=permuted_labels,
         seed=seed,
         device=device,
-        checkpoint=out.with_name(out.name + ".checkpoint"),
+        checkpoint=checkpoint,
+        keep_checkpoint=True,
     )
     made.save(out)
+    checkpoint.unlink(missing_ok=True)
     _show(made.report, report)
     typer.echo(f"probe written to {out.resolve()}")
 

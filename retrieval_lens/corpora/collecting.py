@@ -18,7 +18,14 @@ import torch
 from retrieval_lens.corpora.corpus import KIND, MANIFEST, TRACES, Corpus, file_name
 from retrieval_lens.errors import FileFormatError, InputError, NumericalError, UnknownNameError
 from retrieval_lens.files import load_json, save_json
-from retrieval_lens.folders import locked, require_same_configuration, versions, with_versions
+from retrieval_lens.folders import (
+    locked,
+    require_own,
+    require_same_configuration,
+    set_aside,
+    versions,
+    with_versions,
+)
 from retrieval_lens.models import hook_names, model_info, weights_fingerprint
 from retrieval_lens.progress import progress_bar
 from retrieval_lens.tasks import RetrievalExample
@@ -82,8 +89,7 @@ def collect(
     tracer = RetrievalTracer(model, scores, hidden_at=hidden_at, n_top=n_top)
     wanted = _configuration(tracer, hidden_dtype, max_new_tokens)
     path = Path(out)
-    if path.is_dir() and not (path / MANIFEST).exists() and any(path.iterdir()):
-        raise InputError(f"{path} has files in it but no corpus; give a new or empty folder")
+    require_own(path, MANIFEST, TRACES)
     (path / TRACES).mkdir(parents=True, exist_ok=True)
     with locked(path):
         _agree(path, wanted, allow_other_versions)
@@ -149,7 +155,7 @@ def _is_there(path: Path, example: RetrievalExample) -> bool:
     except FileNotFoundError:
         return False
     except FileFormatError:
-        file.replace(file.with_name(file.name + ".damaged"))
+        set_aside(file)
         return False
     same = trace.token_ids.equal(example.token_ids) and trace.evidence.equal(example.evidence)
     if not same:

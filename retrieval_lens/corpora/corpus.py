@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from datasets import Dataset
 
 MANIFEST, TRACES, KIND = "corpus.json", "traces", "corpus"
-_LONGEST = 80  # characters of an id that its file name shows
+_LONGEST = 150  # bytes of an id that its file name shows; a name has at most 255
 
 
 @dataclass(frozen=True, eq=False)
@@ -124,5 +124,6 @@ def file_name(example_id: str) -> str:
         >>> file_name("needle 1/2")
         'needle_1_2-46c95d6c.safetensors'
     """
-    shown = "".join(c if c.isalnum() or c in ".-_" else "_" for c in example_id)[:_LONGEST]
+    shown = "".join(c if c.isalnum() or c in ".-_" else "_" for c in example_id)
+    shown = shown.encode()[:_LONGEST].decode(errors="ignore")
     return f"{shown}-{sha256(example_id.encode()).hexdigest()[:8]}.safetensors"

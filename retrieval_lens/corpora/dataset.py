@@ -34,6 +34,7 @@ def as_dataset(corpus: "Corpus", cache_dir: str | Path | None = None) -> "Datase
         InputError: The corpus is empty.
     """
     from datasets import Array2D, Dataset, DatasetInfo, Features, List, Value
+    from datasets.exceptions import DatasetGenerationError
 
     if not len(corpus):
         raise InputError(f"the corpus in {corpus.path} is empty; collect examples first")
@@ -49,14 +50,17 @@ def as_dataset(corpus: "Corpus", cache_dir: str | Path | None = None) -> "Datase
         features[f"{name}:active"] = Array2D(tuple(score.shape[1:]), "bool")
     files = [(file.name, file.stat().st_mtime_ns, file.stat().st_size) for file in corpus.files]
     described = Features(features)
-    return Dataset.from_generator(
-        _rows,
-        features=described,
-        cache_dir=str(cache_dir or corpus.path / CACHE),
-        gen_kwargs={"path": str(corpus.path)},
-        fingerprint=digest([corpus.manifest, files]),
-        info=DatasetInfo(description=json.dumps(corpus.manifest), features=described),
-    )
+    try:
+        return Dataset.from_generator(
+            _rows,
+            features=described,
+            cache_dir=str(cache_dir or corpus.path / CACHE),
+            gen_kwargs={"path": str(corpus.path)},
+            fingerprint=digest([corpus.manifest, files]),
+            info=DatasetInfo(description=json.dumps(corpus.manifest), features=described),
+        )
+    except DatasetGenerationError as error:
+        raise error.__cause__ or error from error
 
 
 def _rows(path: str) -> Iterator[dict[str, Any]]:

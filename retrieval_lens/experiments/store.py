@@ -13,11 +13,9 @@ results.parquet    one row a run, written when every cell is done
 3. A folder belongs to one configuration and one set of versions.
 """
 
-import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
-from glob import escape
 from pathlib import Path
 from typing import Any
 
@@ -26,9 +24,10 @@ from retrieval_lens.experiments.cells import Cell
 from retrieval_lens.experiments.grid import NeedleGrid
 from retrieval_lens.files import digest, load_json, save_json, write_atomically
 from retrieval_lens.folders import (
-    LOCK,
     locked,
+    require_own,
     require_same_configuration,
+    set_aside,
     versions,
     with_versions,
 )
@@ -115,9 +114,7 @@ class RunFolder:
 
     def set_aside(self, cell: Cell) -> Path:
         """Move a file that does not count out of the way, beside those moved before."""
-        path = self.cell_path(cell)
-        n_before = len(list(path.parent.glob(f"{escape(path.name)}.damaged*")))
-        return path.replace(path.with_name(f"{path.name}.damaged{n_before or ''}"))
+        return set_aside(self.cell_path(cell))
 
     def write_results(self, data: bytes) -> Path:
         """Put the results file in its place."""
@@ -160,17 +157,11 @@ def locked_folder(
         FileFormatError: The manifest is damaged.
     """
     path = Path(path)
-    if path.is_dir() and not (path / MANIFEST).exists() and _foreign(path):
-        raise InputError(f"{path} has files in it but no grid; give a new or empty folder")
+    require_own(path, MANIFEST, CELLS)
     (path / CELLS).mkdir(parents=True, exist_ok=True)
     with locked(path):
         _agree(path, grid, allow_other_versions)
         yield RunFolder(path, grid)
-
-
-def _foreign(path: Path) -> list[str]:
-    ours = {CELLS, LOCK}
-    return [name for name in os.listdir(path) if name not in ours and not name.endswith(".part")]
 
 
 def _agree(path: Path, grid: NeedleGrid, allow_other_versions: bool) -> None:

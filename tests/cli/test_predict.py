@@ -1,5 +1,7 @@
 """`collect`, `cca`, `probe train | evaluate` against the library called by hand."""
 
+import json
+
 import pandas as pd
 import pytest
 
@@ -66,6 +68,8 @@ def test_cca_prints_writes_and_draws_the_frame(capsys, corpus, tmp_path):
     assert code == 0, stderr
     found = pd.read_csv(tmp_path / "cca.csv")
     pd.testing.assert_frame_equal(found, expected, check_dtype=False)
+    kept = json.loads((tmp_path / "cca.csv.json").read_text())
+    assert kept["seed"] == 0 and kept["test_examples"] == expected.attrs["test_examples"]
     held_out = expected[(expected.setting == "held_out") & (expected.steps == "all")]
     top = held_out[(held_out.statistic == "top1") & (held_out.offset == 0)].iloc[0]
     assert f"{top.value:.3f}" in stdout.replace("\n", "")
@@ -118,7 +122,5 @@ def test_a_probe_is_trained_saved_and_judged(capsys, corpus, others, tmp_path):
 def test_wrong_input_is_one_line(capsys, corpus, monkeypatch, tmp_path, arguments, message):
     monkeypatch.chdir(tmp_path)
     given = [corpus.path if one == "CORPUS" else one for one in arguments]
-    if "top2" in given:
-        given += ["--offsets", "0", "--n-nulls", "0"]
     code, _, stderr = run(capsys, *given)
     assert code == 1 and message in stderr and stderr.count("\n") == 1

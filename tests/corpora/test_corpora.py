@@ -6,6 +6,7 @@ import subprocess
 import sys
 import time
 import weakref
+from dataclasses import replace
 
 import pytest
 import torch
@@ -225,6 +226,49 @@ def test_bad_input(bridge, whole, tmp_path):
         collect(bridge, [other], whole.path, max_new_tokens=STEPS)
 
 
+def test_a_run_that_died_before_its_manifest_goes_on(bridge, tmp_path, monkeypatch):
+    from retrieval_lens.corpora import collecting
+
+    def full_disk(*args):
+        raise OSError(28, "No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(collecting, "save_json", full_disk)
+        with pytest.raises(OSError, match="No space left"):
+            collect(bridge, examples(1), tmp_path, max_new_tokens=STEPS)
+    assert (tmp_path / "traces").is_dir() and not (tmp_path / "corpus.json").exists()
+    assert len(collect(bridge, examples(1), tmp_path, max_new_tokens=STEPS)) == 1
+
+
+def test_a_system_that_cannot_read_is_no_damage(bridge, tmp_path, monkeypatch):
+    import safetensors
+
+    corpus = collect(bridge, examples(2), tmp_path, max_new_tokens=STEPS)
+
+    def too_many(*args, **options):
+        raise OSError(24, "Too many open files")
+
+    monkeypatch.setattr(safetensors, "safe_open", too_many)
+    with pytest.raises(OSError, match="Too many open files"):
+        collect(bridge, examples(2), tmp_path, max_new_tokens=STEPS)
+    assert not list(tmp_path.rglob("*.damaged*")) and len(corpus) == 2
+
+
+def test_long_names_of_many_bytes(bridge, tmp_path):
+    one = examples(1)[0]
+    named = rl.RetrievalExample("語" * 200, "", one.token_ids, one.evidence, ())
+    corpus = collect(bridge, [named], tmp_path, max_new_tokens=STEPS)
+    assert corpus.example_ids == ["語" * 200]
+
+
+def test_scores_of_other_parameters_are_not_mixed(bridge, whole):
+    other = rl.RetrievalTracer(bridge, [rl.Reasoning(min_mass=0.5)]).trace(examples(7)[6], STEPS)
+    with pytest.raises(InputError, match="different score_parameters"):
+        rl.analysis.trajectories([whole[0], other], "reasoning")
+    with pytest.raises(InputError, match="different score_parameters"):
+        rl.analysis.dynamism([whole[0], other], score="reasoning")
+
+
 def test_opening_what_is_no_corpus(tmp_path):
     with pytest.raises(InputError, match=r"holds no corpus: there is no corpus.json"):
         Corpus.open(tmp_path)
@@ -263,6 +307,17 @@ def test_a_dataset_follows_its_corpus(bridge, tmp_path):
     first = corpus.as_dataset()
     more = collect(bridge, examples(2), tmp_path / "c", max_new_tokens=STEPS).as_dataset()
     assert len(more) > len(first) and len(corpus) == 2
+    trace = corpus[0]
+    replace(trace, tokens=trace.tokens + 1).save(corpus.files[0])
+    again = corpus.as_dataset()
+    assert again["token"][:3] == [token + 1 for token in more["token"][:3]]
+
+
+def test_a_damaged_trace_stops_the_dataset(bridge, tmp_path):
+    corpus = collect(bridge, examples(2), tmp_path / "c", max_new_tokens=STEPS)
+    corpus.files[1].write_bytes(b"cut")
+    with pytest.raises(FileFormatError, match="call collect again"):
+        corpus.as_dataset()
 
 
 def test_an_empty_corpus_has_no_dataset(bridge, whole, tmp_path):

@@ -187,7 +187,7 @@ def test_other_versions_are_refused_unless_asked_for(tmp_path, monkeypatch, undi
 
 def test_a_folder_with_files_of_others_is_refused(tmp_path):
     (tmp_path / "thesis.tex").write_text("mine")
-    with pytest.raises(InputError, match="has files in it but no grid"):
+    with pytest.raises(InputError, match="has files in it but no manifest.json"):
         run_fake(tmp_path)
 
 

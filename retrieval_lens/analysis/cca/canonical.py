@@ -20,7 +20,7 @@ from scipy import linalg, sparse
 from retrieval_lens.analysis.drawing import Weights
 from retrieval_lens.errors import InputError
 
-NO_VARIANCE = 1e-10  # relative; below it, rounding decides where a direction points
+NO_VARIANCE = 1e-10  # relative; below it, a column is constant but for rounding
 LEAST_PAIRS = 3  # any two points lie on a line
 
 
@@ -48,6 +48,7 @@ class CanonicalCorrelation:
         x: Float[np.ndarray, "pair x_feature"],
         y: Float[np.ndarray, "pair y_feature"],
         n_components: int,
+        least_variance: float = NO_VARIANCE,
     ) -> "CanonicalCorrelation":
         """The strongest canonical correlations of two sides.
 
@@ -55,6 +56,9 @@ class CanonicalCorrelation:
             x: One row a pair.
             y: The other side of the same pairs.
             n_components: At most so many; fewer if a side has fewer independent directions.
+            least_variance: A direction whose share of the largest variance (of columns scaled to
+                variance 1) is smaller is left out. What hardly varies here is blown up by
+                whitening, and need not be small in other data.
 
         Raises:
             InputError: Fewer than three pairs, or a side that does not vary.
@@ -69,8 +73,8 @@ class CanonicalCorrelation:
             raise InputError(f"received {len(x)} pairs; wanted at least {LEAST_PAIRS} for a CCA")
         x_mean, y_mean = x.mean(0), y.mean(0)
         x_centred, y_centred = x - x_mean, y - y_mean
-        x_white = _whitening(x_centred, np.abs(x).max(0, initial=0))
-        y_white = _whitening(y_centred, np.abs(y).max(0, initial=0))
+        x_white = _whitening(x_centred, np.abs(x).max(0, initial=0), least_variance)
+        y_white = _whitening(y_centred, np.abs(y).max(0, initial=0), least_variance)
         for side, white in (("first", x_white), ("second", y_white)):
             if not white.shape[1]:
                 raise InputError(f"the {side} side does not vary over the {len(x)} pairs")
@@ -137,7 +141,9 @@ def weighted_correlations(
 
 
 def _whitening(
-    centred: Float[np.ndarray, "pair feature"], size: Float[np.ndarray, " feature"]
+    centred: Float[np.ndarray, "pair feature"],
+    size: Float[np.ndarray, " feature"],
+    least_variance: float,
 ) -> Float[np.ndarray, "feature direction"]:
     """Weights that turn centred columns into uncorrelated ones of variance 1."""
     covariance = centred.T @ centred / len(centred)
@@ -149,7 +155,7 @@ def _whitening(
     scale = spread[varies]
     # of the correlations, not the covariances: columns may be of very different sizes
     values, vectors = linalg.eigh(covariance[np.ix_(varies, varies)] / np.outer(scale, scale))
-    kept = values > NO_VARIANCE * values[-1]
+    kept = values > least_variance * values[-1]
     weights = weights[:, : int(kept.sum())]
     weights[varies] = vectors[:, kept] / scale[:, None] / np.sqrt(values[kept])
     return weights

@@ -17,7 +17,9 @@ import pandas as pd
 from retrieval_lens.analysis.cca.pairs import split_examples, step_table
 from retrieval_lens.analysis.cca.runs import held_out_rows, in_sample_rows
 from retrieval_lens.analysis.cca.settings import CcaSettings, offsets_of
-from retrieval_lens.analysis.trajectories import trajectories
+from retrieval_lens.analysis.cca.sides import LEAST_VARIANCE
+from retrieval_lens.analysis.trajectories import MODEL, trajectories
+from retrieval_lens.folders import versions
 from retrieval_lens.progress import progress_bar
 from retrieval_lens.scores import StepScore
 
@@ -48,7 +50,7 @@ def offset_cca(
     score_variance: Any = 0.99,
     test_share: Any = 0.3,
     n_nulls: Any = 20,
-    min_count: Any = 20,
+    min_count: Any = 5,
     n_resamples: Any = 1000,
     confidence: Any = 0.95,
     seed: Any = 0,
@@ -138,10 +140,12 @@ def offset_cca(
     rows.sort(key=lambda row: (row["offset"], SETTINGS.index(row["setting"]), row["steps"]))
     frame = pd.DataFrame(rows)
     train, test = ([table.names[i] for i in side] for side in split)
-    named = {"model": None, "score": str(score), "hidden_at": hidden_at}
     frame.attrs = {
-        **{name: found[0].meta.get(name, given) for name, given in named.items()},
+        **{"model": None, "score": str(score), "hidden_at": hidden_at},
+        **{name: found[0].meta[name] for name in MODEL if name in found[0].meta},
+        "versions": versions("numpy", "scikit-learn", "scipy"),
         **asdict(settings),
+        "least_variance": LEAST_VARIANCE,
         "offsets": list(settings.offsets),
         "n_examples": len(found),
         "n_examples_same_support": len(train) + len(test),

@@ -39,6 +39,7 @@ class StepTable:
         lengths: `[example]`, steps of each.
         names: The examples.
         strata: The haystack of each.
+        groups: Which of them must stay on one side of a split.
     """
 
     hidden: Float[np.ndarray, "row d_model"]
@@ -50,6 +51,7 @@ class StepTable:
     lengths: Int[np.ndarray, " example"]
     names: tuple[str, ...]
     strata: tuple[Any, ...]
+    groups: tuple[str, ...]
 
     @property
     def starts(self) -> Int[np.ndarray, " example"]:
@@ -76,6 +78,7 @@ def step_table(found: Sequence[Trajectory]) -> StepTable:
         lengths=np.array([one.n_steps for one in found]),
         names=tuple(one.example_id for one in found),
         strata=tuple(one.meta.get("haystack") for one in found),
+        groups=tuple(one.group for one in found),
         **ids,
     )
 
@@ -138,6 +141,8 @@ def pairs_at(
 def split_examples(table: StepTable, settings: CcaSettings) -> tuple[Examples, Examples]:
     """Training and held-out examples, of those that have a pair at the farthest offset.
 
+    Needle examples with the same answer are on one side.
+
     Raises:
         InputError: Too few examples on a side.
     """
@@ -147,16 +152,20 @@ def split_examples(table: StepTable, settings: CcaSettings) -> tuple[Examples, E
             "examples are held out and resampled"
         )
     long = np.flatnonzero(table.lengths > settings.reach)
-    n_test = round(settings.test_share * len(long))
-    if min(n_test, len(long) - n_test) < LEAST_EXAMPLES:
+    groups = list(dict.fromkeys(table.groups[i] for i in long))
+    n_test = round(settings.test_share * len(groups))
+    if min(n_test, len(groups) - n_test) < LEAST_EXAMPLES:
         raise InputError(
             f"offset {settings.reach}: {len(long)} of {len(table.names)} examples have more than "
-            f"{settings.reach} steps (the longest has {table.lengths.max()}), which leaves "
-            f"{len(long) - n_test} to train on and {n_test} to test on; wanted at least "
-            f"{LEAST_EXAMPLES} each: more examples, smaller offsets, or another test_share"
+            f"{settings.reach} steps (the longest has {table.lengths.max()}), with {len(groups)} "
+            f"answers of their own, which leaves {len(groups) - n_test} to train on and {n_test} "
+            f"to test on; wanted at least {LEAST_EXAMPLES} each: more examples, smaller offsets, "
+            "or another test_share"
         )
-    order = np.random.default_rng(settings.seed).permutation(long)
-    return np.sort(order[n_test:]), np.sort(order[:n_test])
+    order = np.random.default_rng(settings.seed).permutation(len(groups))
+    held_out = {groups[i] for i in order[:n_test]}
+    in_test = np.array([table.groups[i] in held_out for i in long])
+    return long[~in_test], long[in_test]
 
 
 def exchanged(examples: Examples, n_nulls: int, seed: Sequence[int]) -> list[Examples]:

@@ -23,6 +23,7 @@ from retrieval_lens.analysis.cca.settings import CcaSettings
 from retrieval_lens.analysis.drawing import Weights, percentile_ends
 from retrieval_lens.errors import InputError
 
+LEAST_VARIANCE = 1e-4  # of a direction of the baselines, whose blocks are nearly collinear
 STATISTICS = {"top1": 1, "mean10": 10, "mean50": 50}
 
 Row = dict[str, Any]
@@ -53,7 +54,7 @@ class Sides:
         """
         x, y = self.x[features][pairs.source], self.scores.pcs[pairs.target]
         try:
-            return CanonicalCorrelation.fit(x, y, n_components)
+            return CanonicalCorrelation.fit(x, y, n_components, LEAST_VARIANCE)
         except InputError as error:
             raise InputError(
                 f"offset {self.offset}, {features} and scores: {error}; wanted longer responses, "

@@ -47,12 +47,12 @@ def evaluate_probe(
         NumericalError: NaN in the traces.
     """
     require_settings(n_resamples, confidence, seed)
-    name = probe.provenance.get("score_name", "copy_paste") if score is None else score
+    name = probe.provenance.get("score", "copy_paste") if score is None else score
     found = trajectories(traces, name, probe.provenance.get("hidden_at"))
     for one in found:
         probe.require_fits(one)
     if not allow_overlap:
-        probe.require_unseen(one.example_id for one in found)
+        probe.require_unseen(found)
     return judged(probe, pairs_of(found, probe.settings), (n_resamples, float(confidence), seed))
 
 

@@ -16,7 +16,6 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Any
 
 import numpy as np
 import torch
@@ -141,19 +140,11 @@ def sides_of(pairs: Pairs, found: Sequence[Trajectory], settings: ProbeSettings)
     """
     if settings.split == "step":
         return Sides(*_parts(torch.arange(len(pairs)), "pairs", settings))
-    metas = {one.example_id: one.meta for one in found}
-    names = [_group(name, metas[name]) for name in pairs.example_ids]
+    groups = {one.example_id: one.group for one in found}
+    names = [groups[name] for name in pairs.example_ids]
     group = torch.from_numpy(np.unique(names, return_inverse=True)[1])[pairs.owner]
     parts = _parts(group, "examples with answers of their own", settings)
     return Sides(*(torch.isin(group, part).nonzero()[:, 0] for part in parts))
-
-
-def _group(example_id: str, meta: Any) -> str:
-    """Needle examples with the same answer stay together: on two sides they would leak it."""
-    answer = meta.get("answer", meta.get("seed"))
-    if meta.get("needle") is None or answer is None:
-        return f"example {example_id}"
-    return f"answer {answer}"
 
 
 def _parts(units: Int[Tensor, " _"], what: str, settings: ProbeSettings) -> list[Tensor]:

@@ -186,17 +186,19 @@ class Probe:
                     "train one for it"
                 )
 
-    def require_unseen(self, example_ids: Iterable[str]) -> None:
-        """Refuse to be judged on an example that the probe was made on.
+    def require_unseen(self, found: Iterable[Trajectory]) -> None:
+        """Refuse to be judged on an example that the probe was made on, or one with its answer.
 
         Raises:
             InputError: With the examples in question.
         """
-        seen = sorted(set(self.seen_ids) & set(example_ids))
+        ids, groups = set(self.seen_ids), set(self.provenance.get("seen_groups", ()))
+        seen = sorted(o.example_id for o in found if o.example_id in ids or o.group in groups)
         if seen:
             raise InputError(
-                f"this probe was trained or validated on example {seen[0]!r} ({len(seen)} in all), "
-                "so it must not be judged on it; take other examples, or pass allow_overlap=True"
+                f"this probe was trained or validated on example {seen[0]!r}, or on one with the "
+                f"same answer ({len(seen)} in all), so it must not be judged on it; take other "
+                "examples, or pass allow_overlap=True"
             )
 
     def to(self, device: Any) -> "Probe":

@@ -9,7 +9,6 @@ Source: https://arxiv.org/abs/2602.11162; baselines, control and split by exampl
 """
 
 from dataclasses import replace
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -23,12 +22,12 @@ from retrieval_lens.analysis.probes.pairs import Pairs, Sides, pairs_of, sides_o
 from retrieval_lens.analysis.probes.probe import Probe
 from retrieval_lens.analysis.probes.settings import ProbeSettings
 from retrieval_lens.analysis.probes.training import fit
-from retrieval_lens.analysis.trajectories import SAME, Trajectory, trajectories
+from retrieval_lens.analysis.trajectories import MODEL, Trajectory, trajectories
 from retrieval_lens.errors import InputError
+from retrieval_lens.folders import versions
 from retrieval_lens.scores import StepScore
 
 COLUMNS = ["epoch", "train_loss", "val_loss", "learning_rate"]
-VERSIONS = ("retrieval-lens", "torch", "numpy", "scikit-learn")
 
 
 def train_probe(
@@ -56,6 +55,7 @@ def train_probe(
     device: Any = None,
     permuted_labels: bool = False,
     checkpoint: str | Path | None = None,
+    keep_checkpoint: bool = False,
     progress: bool = True,
 ) -> Probe:
     """Train a network to predict, from the hidden state of step n, the heads of step n + offset.
@@ -96,7 +96,9 @@ def train_probe(
             Selectivity (in the sense of Hewitt and Liang, https://arxiv.org/abs/1909.03368) is a
             metric of the probe's report minus that of the control's.
         checkpoint: File for the state of the training: a killed run that is started again goes on
-            there, and ends with the same weights. Deleted when the training is done.
+            there, and ends with the same weights.
+        keep_checkpoint: Leave that file when the training is done, to be deleted once the probe is
+            saved.
         progress: Show a bar if it takes long.
 
     Raises:
@@ -146,10 +148,9 @@ def train_probe(
     run = fit(pairs, sides, settings, state, progress)
     history = pd.DataFrame(run.history, columns=COLUMNS)
     made = _provenance(found, pairs, sides, settings, run.best_epoch or len(history))
-    if isinstance(score, str):
-        made["score_name"] = score
     probe = _assembled(run.network, pairs, sides, settings, history, found[0].shape, made)
-    state.done()
+    if not keep_checkpoint:
+        state.done()
     return probe
 
 
@@ -204,16 +205,19 @@ def _require_positive(pairs: Pairs, sides: Sides, settings: ProbeSettings) -> No
 def _provenance(
     found: list[Trajectory], pairs: Pairs, sides: Sides, settings: ProbeSettings, epoch: int
 ) -> dict[str, Any]:
-    known = {name: one.meta[name] for one in found for name in SAME if name in one.meta}
+    known = {name: one.meta[name] for one in found for name in MODEL if name in one.meta}
+    ids = {*pairs.subset(sides.train).example_ids, *pairs.subset(sides.validation).example_ids}
+    seen = {one.group for one in found if one.example_id in ids and one.group != one.alone}
     ever = pairs.targets[sides.train].ne(0).any(0)
     sizes = {name: len(getattr(sides, name)) for name in ("train", "validation", "test")}
     return {
         **known,
         "settings": settings.as_json(),
+        "seen_groups": sorted(seen),
         "n_pairs": sizes,
         "n_examples": len(pairs.example_ids),
         "n_too_short": len(found) - len(pairs.example_ids),
         "n_heads_never_active_in_training": int((~ever).sum()),
         "weights_of_epoch": epoch,
-        "versions": {name: version(name) for name in VERSIONS},
+        "versions": versions("numpy", "scikit-learn"),
     }

@@ -121,3 +121,22 @@ def test_nothing_to_correlate_is_nan():
     assert found[0, 0] == pytest.approx(1)
     assert np.isnan(found[1:]).all()
     assert np.isnan(weighted_correlations(a[:2], a[:2], example[:2], np.ones((1, 2)))).all()
+
+
+def test_a_direction_that_hardly_varies_in_the_fit_can_be_left_out():
+    """Two columns equal but for 0.0005 in the fit, with a y that happens to follow the rest."""
+    draw = np.random.default_rng(0)
+
+    def data(n, spread):
+        first = draw.normal(size=n)
+        rest = draw.normal(size=n)
+        x = np.stack([first, first + spread * rest], 1)
+        return x, (first + 0.5 * rest + 0.1 * draw.normal(size=n))[:, None]
+
+    fitted, other = data(400, 5e-4), data(400, 0.5)
+    found = {}
+    for least in (1e-10, 1e-4):
+        cca = CanonicalCorrelation.fit(*fitted, 1, least)
+        a, b = cca.transform(*other)
+        found[least] = np.corrcoef(a[:, 0], b[:, 0])[0, 1]
+    assert found[1e-4] > 0.9 and found[1e-10] < 0.5

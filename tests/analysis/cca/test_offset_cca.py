@@ -1,6 +1,7 @@
 """The curve over offsets: known correlations, an independent script, nulls, baselines, refusals."""
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
@@ -234,8 +235,9 @@ def test_held_out_examples_change_no_weights(responses, frame, monkeypatch):
         kept = []
         fit = CanonicalCorrelation.fit
 
-        def noted(x, y, n_components):
-            kept.append(fit(x, y, n_components))
+        def noted(*arguments):
+            assert arguments[3] == frame.attrs["least_variance"] == 1e-4
+            kept.append(fit(*arguments))
             return kept[-1]
 
         with monkeypatch.context() as patch:
@@ -397,3 +399,51 @@ def test_refuses_baselines_that_do_not_vary():
     ]
     with pytest.raises(InputError, match="offset 1, baselines and scores: the first side does not"):
         offset_cca(single, offsets=[1], **QUICK)
+
+
+def needles(n_answers, **options):
+    """Four examples an answer; states that depend on the answer alone."""
+    draw = np.random.default_rng(5)
+    answers = draw.normal(size=(n_answers, 12, 3))
+    found = []
+    for i in range(4 * n_answers):
+        states = answers[i % n_answers]
+        ids = draw.integers(20, size=12)
+        one = response(states + 0.01 * draw.normal(size=states.shape), states, f"e{i}", ids, ids)
+        meta = {"needle": "magic_word", "seed": i % n_answers, "haystack": f"h{i // n_answers}"}
+        found.append(replace(one, meta=meta))
+    return found
+
+
+def test_examples_with_the_same_answer_are_on_one_side():
+    found = needles(6)
+    frame = offset_cca(found, offsets=[0], n_nulls=0, n_resamples=10)
+    seeds = {one.example_id: one.meta["seed"] for one in found}
+    sides = [{seeds[i] for i in frame.attrs[f"{side}_examples"]} for side in ("train", "test")]
+    assert sides[0] | sides[1] == set(range(6)) and not sides[0] & sides[1]
+    assert len(frame.attrs["test_examples"]) == 4 * len(sides[1])
+    with pytest.raises(InputError, match="with 3 answers of their own"):
+        offset_cca(needles(3), offsets=[0], n_nulls=0, n_resamples=10)
+
+
+def test_intervals_keep_to_the_haystacks():
+    """Half of the held-out examples correlate fully, half not at all: strata fix their shares."""
+    draw = np.random.default_rng(1)
+    found = []
+    for i in range(80):
+        states = draw.normal(size=(15, 2))
+        noise = draw.normal(size=(15, 2))
+        scores = states if i % 2 else noise
+        ids = draw.integers(30, size=15)
+        one = response(states, scores, f"e{i:02}", ids, ids)
+        found.append(one)
+    options = {"offsets": [0], "n_nulls": 0, "n_resamples": 400, "min_count": 1}
+    rows = []
+    for strata in (True, False):
+        named = [
+            replace(one, meta={"haystack": "ab"[i % 2] if strata else "a"})
+            for i, one in enumerate(found)
+        ]
+        rows.append(pick(offset_cca(named, **options), "held_out", "top1", 0))
+    assert rows[0].value == rows[1].value
+    assert rows[0].high - rows[0].low < 0.9 * (rows[1].high - rows[1].low)

@@ -1,5 +1,7 @@
 """Reports: equal to scikit-learn on the probe's own predictions, only on unseen examples."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -165,3 +167,19 @@ def test_public_names():
         "Baselines", "Probe", "ProbeReport", "ProbeSettings",
         "asymmetric_loss", "evaluate_probe", "train_probe",
     }  # fmt: skip
+
+
+def test_an_answer_of_the_training_is_refused_in_another_haystack():
+    found = corpus(20)
+    named = [
+        replace(one, meta={"needle": "magic_word", "seed": i, "haystack": "coast"})
+        for i, one in enumerate(found)
+    ]
+    probe = train_probe(named, widths=[4], epochs=1, progress=False)
+    seen = next(one for one in named if one.example_id in probe.train_ids)
+    other = replace(seen, example_id="elsewhere", meta=seen.meta | {"haystack": "essays"})
+    with pytest.raises(InputError, match="or on one with the same answer"):
+        evaluate_probe(probe, [other])
+    assert evaluate_probe(probe, [other], allow_overlap=True).n_pairs > 0
+    fresh = replace(other, meta=other.meta | {"seed": 999})
+    assert evaluate_probe(probe, [fresh]).n_pairs > 0
