@@ -10,7 +10,7 @@ from retrieval_lens.ablation.ablated_run import AblatedRun
 from retrieval_lens.ablation.generation import Row
 from retrieval_lens.ablation.modes import AblationMode
 from retrieval_lens.models import model_info
-from retrieval_lens.tasks import response_metrics, response_outcome
+from retrieval_lens.tasks import RetrievalExample, response_metrics, response_outcome
 
 
 def finish_run(bridge: Any, row: Row, mode: AblationMode, options: dict[str, Any]) -> AblatedRun:
@@ -34,7 +34,7 @@ def finish_run(bridge: Any, row: Row, mode: AblationMode, options: dict[str, Any
         active_masked_clean_token=_stacked(row.active_masked_clean_token if read else [], mask),
         scored=torch.full((len(tokens),), read),
         metrics=response_metrics(row.example, text, truncated) if tokenizer else {},
-        outcome=response_outcome(row.example.answer, text, truncated) if tokenizer else "",
+        outcome=_outcome(row.example, text, truncated) if tokenizer else "",
         provenance={
             "retrieval_lens": version("retrieval-lens"),
             "model": model_info(bridge),
@@ -53,3 +53,8 @@ def finish_run(bridge: Any, row: Row, mode: AblationMode, options: dict[str, Any
 def _stacked(steps: list[Tensor], like: Tensor) -> Tensor:
     """`[step, layer, head]`; a step that was not run twice has no compensation."""
     return torch.stack(steps) if len(steps) == len(like) else torch.zeros_like(like)
+
+
+def _outcome(example: RetrievalExample, text: str, truncated: bool) -> str:
+    words = example.meta.get("task") == "multihop"
+    return response_outcome(example.answer, text, truncated, words=words)

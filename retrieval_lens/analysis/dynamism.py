@@ -86,7 +86,7 @@ def dynamism(
     n_heads = found[0].shape[1]
     ranking = None if static is None else [layer * n_heads + head for layer, head in static]
     sums = tally([one.flat for one in found], ranking, chosen)
-    strata = [one.meta.get("haystack") for one in found]
+    strata = [one.meta.get("haystack", one.meta.get("dataset")) for one in found]
     weights = resample_weights(len(found), strata, n_resamples, seed)
     return statistics_table(
         lambda weights: _values(sums, weights), lambda key: _support(sums, key), weights, confidence

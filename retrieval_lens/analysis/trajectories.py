@@ -77,14 +77,22 @@ class Trajectory:
 
     @property
     def group(self) -> str:
-        """Examples of one group must be on one side of a split: needles with the same answer.
+        """Examples of one group must be on one side of a split.
 
-        Each other example is a group by itself.
+        These are needles with the same answer, and the layouts of one question; each other example
+        is a group by itself.
         """
+        if "question_id" in self.meta:
+            return f"question {self.meta['question_id']}"
         answer = self.meta.get("answer", self.meta.get("seed"))
         if self.meta.get("needle") is None or answer is None:
             return self.alone
         return f"answer {answer}"
+
+    @property
+    def stratum(self) -> Any:
+        """Resamples keep to these: haystacks, or data sets."""
+        return self.meta.get("haystack", self.meta.get("dataset"))
 
     @property
     def alone(self) -> str:

@@ -7,12 +7,17 @@
 | `rouge_l` | 0 to 1 | ROUGE-L F1 against the evidence (the needle sentence), without stemming |
 | `truncated` | 0 or 1 | the response ran into the token limit |
 
-A wholly wrong UUID in the right sentence still has ROUGE-L 4/9.
+| `em`, `f1` | 0 to 1 | multi-hop questions: of the extracted answer, see `qa_metrics` |
+
+A wholly wrong UUID in the right sentence still has ROUGE-L 4/9. For a multi-hop question `exact`
+compares whole words after normalisation, since "no" stands in "know" as well; of several accepted
+answers the best counts.
 """
 
 from functools import cache
 
 from retrieval_lens.tasks.example import RetrievalExample
+from retrieval_lens.tasks.qa_metrics import exact_match, extract_answer, f1, holds_answer
 
 
 class _Characters:
@@ -46,5 +51,16 @@ def response_metrics(example: RetrievalExample, response: str, truncated: bool) 
     if example.evidence_text:
         shared = by_word.score(example.evidence_text, response)["rougeL"]
         metrics["rouge_l"] = float(shared.fmeasure)
+    if example.meta.get("task") == "multihop" and example.answer:
+        metrics |= _of_answers([example.answer, *example.meta.get("answer_aliases", [])], response)
     metrics["truncated"] = float(truncated)
     return metrics
+
+
+def _of_answers(accepted: list[str], response: str) -> dict[str, float]:
+    given = extract_answer(response)
+    return {
+        "exact": max(float(holds_answer(response, answer)) for answer in accepted),
+        "em": max(exact_match(given, answer) for answer in accepted),
+        "f1": max(f1(given, answer) for answer in accepted),
+    }

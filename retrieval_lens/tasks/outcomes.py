@@ -10,10 +10,16 @@
 
 The piece must be a quarter of the answer, and at least four characters, in one run: two random
 UUIDs hardly ever share nine characters in a row.
+
+The answer to a question in words (`words=True`) is compared in words: case, punctuation and
+articles do not count, "no" does not stand in "know", and a piece is one of its words of at least
+four letters.
 """
 
 import re
 from difflib import SequenceMatcher
+
+from retrieval_lens.tasks.qa_metrics import holds_answer, normalize_answer
 
 OUTCOMES = ("exact", "partial", "fluent_wrong", "refusal", "truncated")
 _REFUSAL = re.compile(
@@ -25,13 +31,14 @@ _REFUSAL = re.compile(
 )
 
 
-def response_outcome(answer: str, response: str, truncated: bool) -> str:
+def response_outcome(answer: str, response: str, truncated: bool, *, words: bool = False) -> str:
     """One of `OUTCOMES`, the first that fits in the order of the table above.
 
     Args:
         answer: What a right response holds; "" where there is none.
         response: The generated text.
         truncated: Whether generation ran into its limit.
+        words: Compare words, as for multi-hop questions; else characters, as for needles.
 
     Example:
         >>> response_outcome("amber otter candle", "It was called amber otter", True)
@@ -40,16 +47,29 @@ def response_outcome(answer: str, response: str, truncated: bool) -> str:
         'partial'
         >>> response_outcome("amber otter candle", "I don't know.", False)
         'refusal'
+        >>> response_outcome("no", "No, they are not.", False, words=True)
+        'exact'
     """
-    if answer and answer in response:
+    if holds_answer(response, answer) if words else answer and answer in response:
         return "exact"
+    if words:
+        answer, response = answer.lower(), response.lower()
     enough = max(4, -(-len(answer) // 4))
     if truncated and _ends_inside(answer, response, enough):
         return "truncated"
-    match = SequenceMatcher(None, answer, response, autojunk=False).find_longest_match()
-    if answer and match.size >= min(enough, len(answer)):
+    if _has_word(answer, response) if words else _has_piece(answer, response, enough):
         return "partial"
     return "refusal" if _REFUSAL.search(response.replace("\u2019", "'")) else "fluent_wrong"
+
+
+def _has_piece(answer: str, response: str, enough: int) -> bool:
+    match = SequenceMatcher(None, answer, response, autojunk=False).find_longest_match()
+    return bool(answer) and match.size >= min(enough, len(answer))
+
+
+def _has_word(answer: str, response: str) -> bool:
+    given = normalize_answer(response).split()
+    return any(len(word) >= 4 and word in given for word in normalize_answer(answer).split())
 
 
 def _ends_inside(answer: str, response: str, enough: int) -> bool:

@@ -22,6 +22,7 @@ CONVENTIONS = {
     "step_0": "row of the last prompt token",
     "evidence": "whole sentences; a token belongs to one if its characters overlap it",
     "rouge_l": "F1 against the evidence, no stemming",
+    "em, f1": "HotpotQA's rules, on the answer extracted from the response",
 }
 
 

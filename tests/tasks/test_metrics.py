@@ -42,3 +42,39 @@ def test_answer_chars_is_a_subsequence_not_a_set():
 
 def test_without_an_answer():
     assert set(response_metrics(example(""), "x", truncated=False)) == {"rouge_l", "truncated"}
+
+
+def question(answer, aliases=()):
+    meta = {"task": "multihop", "answer_aliases": list(aliases)}
+    ids = torch.arange(4)
+    spans = ((0, len(SENTENCE)),)
+    return RetrievalExample("x", SENTENCE, ids, torch.tensor([1]), spans, answer, meta=meta)
+
+
+def measured(answer, response, aliases=()):
+    metrics = response_metrics(question(answer, aliases), response, truncated=True)
+    assert metrics["truncated"] == 1.0
+    return metrics["exact"], metrics["em"], metrics["f1"]
+
+
+def test_multihop_questions_have_em_and_f1():
+    assert measured("the Orle", "Orle.") == (1.0, 1.0, 1.0)
+    assert measured("the Orle", "The answer is the river Orle.") == (1.0, 0.0, pytest.approx(2 / 3))
+    assert measured("Vasp", "Orle") == (0.0, 0.0, 0.0)
+    needle = response_metrics(example(), SENTENCE, truncated=False)
+    assert not {"em", "f1"} & set(needle)
+
+
+def test_yes_and_no_are_words():
+    assert measured("no", "I know it not.") == (0.0, 0.0, 0.0)
+    assert measured("no", "No, they were built apart.") == (1.0, 1.0, 1.0)
+    assert measured("yes", "No, though one would say yes.") == (1.0, 0.0, 0.0)
+
+
+def test_the_best_of_several_answers_counts():
+    assert measured("Lady Ansel", "the schooner", ["schooner", "ship"]) == (1.0, 1.0, 1.0)
+    assert measured("Lady Ansel", "the schooner") == (0.0, 0.0, 0.0)
+
+
+def test_a_question_without_an_answer():
+    assert set(response_metrics(question(""), "x", truncated=False)) == {"rouge_l", "truncated"}

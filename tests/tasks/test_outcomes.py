@@ -141,3 +141,25 @@ def test_every_response_has_one_outcome(answer, response, truncated):
     assert outcome in OUTCOMES
     assert (outcome == "exact") == (answer != "" and answer in response)
     assert truncated or outcome != "truncated"
+
+
+@pytest.mark.parametrize(
+    ("answer", "response", "outcome"),
+    [
+        ("yes", "Yes.", "exact"),
+        ("no", "I know it.", "fluent_wrong"),
+        ("no", "I don't know.", "refusal"),
+        ("the Grey Heron", "grey heron", "exact"),
+        ("the Grey Heron", "It was the Heron.", "partial"),
+        ("the Grey Heron", "It was the herons.", "fluent_wrong"),
+        ("311", "3110", "fluent_wrong"),
+        ("", "anything", "fluent_wrong"),
+    ],
+)
+def test_answers_in_words(answer, response, outcome):
+    assert response_outcome(answer, response, False, words=True) == outcome
+
+
+def test_answers_in_words_cut_by_the_limit():
+    assert response_outcome("Patient Marten", "the patient m", True, words=True) == "truncated"
+    assert response_outcome("Patient Marten", "the patient m", False, words=True) == "partial"

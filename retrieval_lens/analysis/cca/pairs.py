@@ -77,7 +77,7 @@ def step_table(found: Sequence[Trajectory]) -> StepTable:
         step=np.concatenate([np.arange(one.n_steps) for one in found]),
         lengths=np.array([one.n_steps for one in found]),
         names=tuple(one.example_id for one in found),
-        strata=tuple(one.meta.get("haystack") for one in found),
+        strata=tuple(one.stratum for one in found),
         groups=tuple(one.group for one in found),
         **ids,
     )

@@ -99,7 +99,7 @@ def pairs_of(found: Sequence[Trajectory], settings: ProbeSettings) -> Pairs:
         token=torch.cat([one.tokens[:n] for one, n in zip(used, ends, strict=True)]).cpu().long(),
         owner=torch.repeat_interleave(torch.arange(len(used)), torch.tensor(ends)),
         example_ids=tuple(one.example_id for one in used),
-        strata=tuple(str(one.meta.get("haystack")) for one in used),
+        strata=tuple(str(one.stratum) for one in used),
     )
     return _permuted(pairs, settings.seed) if settings.permuted_labels else pairs
 
