@@ -7,7 +7,8 @@ from retrieval_lens.experiments.conditions import (
     condition_names,
     register_condition,
 )
-from retrieval_lens.experiments.grid import NeedleGrid
+from retrieval_lens.experiments.grid import Grid, register_grid
+from retrieval_lens.experiments.needle_grid import NeedleGrid
 from retrieval_lens.experiments.reading import load_active, load_static
 from retrieval_lens.experiments.results import load_results, load_step_effects
 from retrieval_lens.experiments.runner import run_grid
@@ -15,6 +16,7 @@ from retrieval_lens.experiments.status import GridStatus, grid_status
 
 __all__ = [
     "Condition",
+    "Grid",
     "GridError",
     "GridStatus",
     "Known",
@@ -26,5 +28,6 @@ __all__ = [
     "load_static",
     "load_step_effects",
     "register_condition",
+    "register_grid",
     "run_grid",
 ]

@@ -1,23 +1,27 @@
-"""What a grid runs: needle prompts over model x length x depth x seed, under several conditions.
+"""What every grid has in common: models, conditions, measures, and how heads are chosen.
 
-1. Prompts: every combination of `models`, `needles`, `haystacks`, `n_tokens`, `depths`, `seeds`.
+1. A grid of a task says which prompts there are (`places`) and how one is made (`example`).
 2. Each is run under every condition; two things are measured: the free-running response
    (`generate`) and the single-step effect from the clean prefix (`step_effect`).
-3. Static heads come from a detection corpus with seeds of its own, so that no head is judged on the
+3. Static heads come from a detection corpus of other prompts, so that no head is judged on the
    prompts that it was chosen on. Every model has its own.
+
+A grid of a task of your own is one class, registered with `register_grid`.
 """
 
 import json
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 from retrieval_lens.errors import InputError, UnknownNameError
 from retrieval_lens.experiments.conditions import SCORES, Variant, condition, variants
-from retrieval_lens.tasks import needle_format
+from retrieval_lens.tasks import RetrievalExample
 
 MEASURES = ("generate", "step_effect")
+Place = dict[str, Any]
 _CHOICES = {
     "mode": ("zero", "mean", "uniform", "knockout"),
     "scope": ("query", "all"),
@@ -25,60 +29,32 @@ _CHOICES = {
     "score": tuple(SCORES),
     "match": ("mean_dynamic",),
 }
-_LISTS = ("models", "n_tokens", "seeds", "haystacks", "needles", "conditions", "measures", "k")
+_LISTS = ("models", "conditions", "measures", "k")
 _LEAST = {"random_draws": 1, "max_new_tokens": 1, "static_k": 1, "batch_size": 1}
 
 
-@dataclass(frozen=True)
-class NeedleGrid:
+@dataclass(frozen=True, kw_only=True)
+class Grid(ABC):
     """The whole configuration of a grid; a folder of results belongs to exactly one.
 
-    Args:
-        models: Named checkpoints, folders or Hub ids.
-        revision: Of a Hub id; with several models `{model: revision}`.
-        dtype: Of the weights.
-        device: Default: the first GPU, or the CPU where there is none.
-        n_tokens: Lengths of the haystack.
-        depths: Where the needle goes, from 0 to 1.
-        seeds: Each draws an answer.
-        haystacks: Shipped names, text files or folders.
-        needles: Names of needle formats.
-        conditions: Names, see `experiments.condition_names()`.
-        k: For the conditions that have one variant a k.
-        random_draws: How many draws of the random conditions.
-        measures: `generate`, `step_effect`, or both.
-        mode: How a head is masked: zero, mean, uniform or knockout.
-        scope: Where: `query`, the current row in decode, or `all` positions (fixed sets only).
-        keep_kv: Keys and values kept for later steps: of the `ablated` pass, or the `clean` one.
-        max_new_tokens: Most steps of a response.
-        score: By which heads are dynamic, and ranked: copy_paste or reasoning.
-        detection_seeds: Of the detection corpus, none of them in `seeds`; empty for no corpus.
-        detection_n_tokens: Its lengths; those of the grid by default.
-        detection_depths: Its depths; those of the grid by default.
-        static_k: Size of the static set S.
-        match: `mean_dynamic`: matched conditions mask round(mean |D_t|) heads, over all steps,
-            empty ones too, of the dynamic runs of their (needle, haystack, length, depth).
-        batch_size: Rows that run together at most; None runs all conditions of a prompt at once.
-
-    Raises:
-        InputError: A value out of range, twice, or seeds that detection and grid share.
-        UnknownNameError: No such condition, measure, needle, mode …; the known ones are listed.
-
-    Example:
-        >>> grid = NeedleGrid(n_tokens=[100, 200], depths=[0.5], seeds=[0, 1])
-        >>> NeedleGrid.from_json(grid.as_json()) == grid
-        True
+    Attributes:
+        task: Name of the task, in the manifest.
+        metrics: Of a response, columns of the results.
+        details: What a prompt's `meta` is asked for, columns of the results.
+        axes: Names of a place's values, columns of the results.
+        replicate: The axis over which matched counts are averaged.
     """
+
+    task: ClassVar[str]
+    metrics: ClassVar[tuple[str, ...]]
+    details: ClassVar[tuple[str, ...]] = ()
+    axes: ClassVar[tuple[str, ...]]
+    replicate: ClassVar[str]
 
     models: Any = ("smollm2-135m",)
     revision: Any = None
     dtype: str = "float32"
     device: Any = None
-    n_tokens: Any = (100, 200, 400)
-    depths: Any = (0.0, 0.25, 0.5, 0.75, 1.0)
-    seeds: Any = (0, 1, 2, 3, 4)
-    haystacks: Any = ("mixed",)
-    needles: Any = ("magic_word",)
     conditions: Any = ("none", "dynamic", "static_by_count", "static", "random")
     k: Any = ()
     random_draws: Any = 5
@@ -88,34 +64,46 @@ class NeedleGrid:
     keep_kv: str = "ablated"
     max_new_tokens: Any = 64
     score: str = "copy_paste"
-    detection_seeds: Any = (1000, 1001, 1002, 1003, 1004)
-    detection_n_tokens: Any = None
-    detection_depths: Any = None
     static_k: Any = 20
     match: str = "mean_dynamic"
     batch_size: Any = None
 
     def __post_init__(self) -> None:
-        for name in ("n_tokens", "seeds", "k", "detection_seeds"):
-            self._set(name, _whole_numbers(name, getattr(self, name)))
-        for name in ("models", "depths", "haystacks", "needles", "conditions", "measures"):
-            self._set(name, _several(getattr(self, name)))
-        for name in ("models", "haystacks"):
-            self._set(name, tuple(map(str, getattr(self, name))))
-        self._set("depths", _depths("depths", self.depths))
-        if self.detection_n_tokens is None:
-            self._set("detection_n_tokens", self.n_tokens)
-        if self.detection_depths is None:
-            self._set("detection_depths", self.depths)
-        lengths = _whole_numbers("detection_n_tokens", self.detection_n_tokens)
-        self._set("detection_n_tokens", lengths)
-        self._set("detection_depths", _depths("detection_depths", self.detection_depths))
+        self._set("k", whole_numbers("k", self.k))
+        for name in ("conditions", "measures"):
+            self._set(name, several(getattr(self, name)))
+        self._set("models", tuple(map(str, several(self.models))))
         _check_numbers(self)
         _check_names(self)
         _check_fit(self)
 
     def _set(self, name: str, value: Any) -> None:
         object.__setattr__(self, name, value)
+
+    @abstractmethod
+    def places(self, detection: bool) -> Sequence[Place]:
+        """Every prompt of the grid, or of its detection corpus: a value for each of `axes`."""
+
+    @abstractmethod
+    def example(self, tokenizer: Any, place: Place) -> RetrievalExample:
+        """The prompt at a place."""
+
+    @abstractmethod
+    def shared_start(self, place: Place) -> Place | None:
+        """The place whose prompt begins like this one's for longest, or None."""
+
+    @abstractmethod
+    def reference_places(self) -> Sequence[Place]:
+        """The prompts of the detection corpus that mean ablation takes its means from."""
+
+    @abstractmethod
+    def sources(self) -> dict[str, str]:
+        """Fingerprints of the texts that prompts are made from: they may change under a name."""
+
+    @property
+    @abstractmethod
+    def has_corpus(self) -> bool:
+        """Whether there is a detection corpus."""
 
     @property
     def variants(self) -> list[Variant]:
@@ -128,18 +116,22 @@ class NeedleGrid:
 
     def as_json(self) -> dict[str, Any]:
         """The configuration as JSON types."""
-        return json.loads(json.dumps(asdict(self)))
+        return {"task": self.task, **json.loads(json.dumps(asdict(self)))}
 
     @classmethod
-    def from_json(cls, content: Any) -> "NeedleGrid":
+    def from_json(cls, content: Any) -> Any:
         """The grid of `as_json`, or of any part of it.
 
         Raises:
-            InputError: No JSON object.
+            InputError: No JSON object, or the grid of another task.
             UnknownNameError: A field that a grid does not have.
         """
         if not isinstance(content, dict):
             raise InputError(f"a grid is a JSON object, not {type(content).__name__}")
+        task = content.get("task", cls.task)
+        if task != cls.task:
+            raise InputError(f"this is a grid of the task {task!r}, not of {cls.task!r}")
+        content = {name: value for name, value in content.items() if name != "task"}
         known = [field.name for field in fields(cls)]
         unknown = sorted(set(content) - set(known))
         if unknown:
@@ -147,40 +139,81 @@ class NeedleGrid:
         return cls(**content)
 
 
-def _several(value: Any) -> tuple[Any, ...]:
+_TASKS: dict[str, type[Grid]] = {}
+
+
+def register_grid(grid: type[Grid]) -> type[Grid]:
+    """Make the grids of a task known under its name; a class decorator.
+
+    Raises:
+        InputError: The name is taken.
+    """
+    if grid.task in _TASKS:
+        raise InputError(f"there are grids of a task {grid.task!r} already")
+    _TASKS[grid.task] = grid
+    return grid
+
+
+def grid_from_json(content: Any) -> Grid:
+    """A grid of any task, from its `as_json`.
+
+    Raises:
+        InputError: No JSON object.
+        UnknownNameError: Grids of that task are not known.
+    """
+    if not isinstance(content, dict):
+        raise InputError(f"a grid is a JSON object, not {type(content).__name__}")
+    task = content.get("task", "needle")
+    if task not in _TASKS:
+        raise UnknownNameError(f"no grids of a task {task!r}; known: {', '.join(sorted(_TASKS))}")
+    return _TASKS[task].from_json(content)
+
+
+def several(value: Any) -> tuple[Any, ...]:
     """A tuple; a single value becomes a tuple of one."""
     if isinstance(value, str | Path) or not hasattr(value, "__iter__"):
         return (value,)
     return tuple(value)
 
 
-def _whole_numbers(name: str, value: Any) -> tuple[int, ...]:
-    found = _several(value)
+def whole_numbers(name: str, value: Any) -> tuple[int, ...]:
+    """A tuple of whole numbers, or a refusal that names the field."""
+    found = several(value)
     for one in found:
         if isinstance(one, bool) or not hasattr(one, "__index__"):
             raise InputError(f"{name} holds whole numbers; got {one!r}")
     return tuple(one.__index__() for one in found)
 
 
-def _depths(name: str, value: Any) -> tuple[float, ...]:
-    found = _several(value)
-    for depth in found:
-        if isinstance(depth, bool) or not isinstance(depth, int | float) or not 0 <= depth <= 1:
-            raise InputError(f"{name} holds numbers from 0 to 1; got {depth!r}")
-    if len({f"{depth:g}" for depth in found}) < len(found):
-        raise InputError(f"{name} holds a depth twice (six digits count): {list(found)}")
-    return tuple(float(depth) for depth in found)
+def require_lists(grid: Grid, names: Sequence[str]) -> None:
+    """Refuse lists that are empty or hold a value twice.
 
-
-def _check_numbers(grid: NeedleGrid) -> None:
-    for name in _LISTS:
+    Raises:
+        InputError: With the name of the field.
+    """
+    for name in names:
         values: Sequence[Any] = getattr(grid, name)
         if not values and name != "k":
             raise InputError(f"{name} is empty: the grid has nothing to run")
         if len(set(values)) < len(values):
             raise InputError(f"{name} holds a value twice: {list(values)}")
-    if min(grid.n_tokens + grid.detection_n_tokens) < 1 or min(grid.k, default=0) < 0:
-        raise InputError(f"wanted n_tokens >= 1 and k >= 0; got {grid.n_tokens} and {grid.k}")
+
+
+def require_file_names(grid: Grid, name: str) -> None:
+    """Refuse values that would share the name of their files.
+
+    Raises:
+        InputError: With the names.
+    """
+    slugs = [slug(one) for one in getattr(grid, name)]
+    if len(set(slugs)) < len(slugs):
+        raise InputError(f"two {name} would share the name of their files: {slugs}")
+
+
+def _check_numbers(grid: Grid) -> None:
+    require_lists(grid, _LISTS)
+    if min(grid.k, default=0) < 0:
+        raise InputError(f"wanted k >= 0; got {grid.k}")
     for name, least in _LEAST.items():
         value = getattr(grid, name)
         if name == "batch_size" and value is None:
@@ -189,17 +222,12 @@ def _check_numbers(grid: NeedleGrid) -> None:
             raise InputError(f"{name} is a whole number from {least}; got {value!r}")
 
 
-def _check_names(grid: NeedleGrid) -> None:
-    for needle in grid.needles:
-        needle_format(needle)
+def _check_names(grid: Grid) -> None:
     for name, known in (("measures", MEASURES), *_CHOICES.items()):
-        for value in _several(getattr(grid, name)):
+        for value in several(getattr(grid, name)):
             if value not in known:
                 raise UnknownNameError(f"no {name} {value!r}; known: {', '.join(known)}")
-    for name in ("models", "haystacks"):
-        slugs = [slug(one) for one in getattr(grid, name)]
-        if len(set(slugs)) < len(slugs):
-            raise InputError(f"two {name} would share the name of their files: {slugs}")
+    require_file_names(grid, "models")
     if isinstance(grid.revision, dict):
         unknown = sorted(set(grid.revision) - set(grid.models))
         if unknown:
@@ -208,24 +236,18 @@ def _check_names(grid: NeedleGrid) -> None:
         raise InputError("with several models, revision is {model: revision}")
 
 
-def _check_fit(grid: NeedleGrid) -> None:
+def _check_fit(grid: Grid) -> None:
     """What one field asks of another."""
     chosen = [condition(name) for name in grid.conditions]
-    shared = sorted(set(grid.seeds) & set(grid.detection_seeds))
-    if shared:
-        raise InputError(
-            f"seeds {shared} are both in seeds and in detection_seeds: static heads would be "
-            f"judged on prompts that they were chosen on"
-        )
-    if grid.mode == "mean" and not grid.detection_seeds:
-        raise InputError("mode 'mean' needs reference prompts: give detection_seeds")
+    if grid.mode == "mean" and not grid.has_corpus:
+        raise InputError("mode 'mean' needs reference prompts: give a detection corpus")
     for one in chosen:
         if one.matched and "dynamic" not in grid.conditions:
             raise InputError(
                 f"{one.name!r} masks as many heads as the dynamic runs did: add 'dynamic'"
             )
-        if one.static and not grid.detection_seeds:
-            raise InputError(f"{one.name!r} needs static heads: give detection_seeds")
+        if one.static and not grid.has_corpus:
+            raise InputError(f"{one.name!r} needs static heads: give a detection corpus")
         if grid.scope == "all" and not one.fixed:
             raise InputError(f"scope='all' is for fixed sets; {one.name!r} is not one")
         if one.per_k and not grid.k:

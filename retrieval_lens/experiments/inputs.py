@@ -5,13 +5,13 @@ from typing import Any
 
 from retrieval_lens.errors import InputError
 from retrieval_lens.experiments.cells import DETECT, MATCHED, OWN, Cell, grid_cells
-from retrieval_lens.experiments.grid import NeedleGrid
+from retrieval_lens.experiments.grid import Grid
 from retrieval_lens.experiments.store import RunFolder
 from retrieval_lens.files import digest
 from retrieval_lens.heads import HeadSet
 
 
-def ranking(grid: NeedleGrid, results: Sequence[Any]) -> HeadSet:
+def ranking(grid: Grid, results: Sequence[Any]) -> HeadSet:
     """All heads by mean score over all steps of the detection corpus, ties by layer and head.
 
     Args:
@@ -76,7 +76,10 @@ def stage_inputs(folder: RunFolder, stage: str, model: str) -> dict[Cell, dict[s
     if stage == OWN:
         return {cell: {"ranking": static, "count": None} for cell in cells[OWN]}
     counts = _counts(folder, cells[OWN])
-    return {cell: {"ranking": static, "count": counts[cell.group]} for cell in cells[MATCHED]}
+    return {
+        cell: {"ranking": static, "count": counts[cell.without(folder.grid.replicate)]}
+        for cell in cells[MATCHED]
+    }
 
 
 def fingerprint(inputs: dict[str, Any]) -> str:
@@ -93,7 +96,7 @@ def _counts(folder: RunFolder, cells: Sequence[Cell]) -> dict[Any, dict[str, int
             "runs": {"dynamic": result.get("runs", {}).get("dynamic")},
             "effects": {"dynamic": result.get("effects", {}).get("dynamic")},
         }
-        groups.setdefault(cell.group, []).append(kept)
+        groups.setdefault(cell.without(folder.grid.replicate), []).append(kept)
     return {
         group: {measure: matched_count(found, measure) for measure in folder.grid.measures}
         for group, found in groups.items()

@@ -67,8 +67,8 @@ def load_static(folder: str | Path, k: int | None = None, *, model: str | None =
         FileFormatError: A damaged cell.
     """
     opened = open_folder(folder)
-    if not opened.grid.detection_seeds:
-        raise InputError(f"{folder} has no detection corpus: detection_seeds is empty")
+    if not opened.grid.has_corpus:
+        raise InputError(f"{folder} has no detection corpus")
     ranked = static_ranking(opened, chosen_model(opened, model), partial=False)
     return ranked.top(opened.grid.static_k if k is None else k)
 
@@ -112,9 +112,9 @@ def finished(
 def runs(folder: RunFolder, partial: bool) -> Iterator[tuple[Cell, Any, Variant]]:
     """Every run, prompts in order, the variants of each in the order of the grid's conditions."""
     own = dict(finished(folder, OWN, partial))
-    matched = {cell.group + (cell.seed,): r for cell, r in finished(folder, MATCHED, partial)}
+    matched = {(c.model, c.place): r for c, r in finished(folder, MATCHED, partial)}
     for cell, result in own.items():
-        of_stage = {OWN: result, MATCHED: matched.get(cell.group + (cell.seed,))}
+        of_stage = {OWN: result, MATCHED: matched.get((cell.model, cell.place))}
         stages = {v: s for s in of_stage for v in stage_variants(folder.grid, s)}
         for variant in folder.grid.variants:
             found = of_stage[stages[variant]]

@@ -1,5 +1,6 @@
 """What came out of a grid: one row a run, one row a step."""
 
+from collections.abc import Sequence
 from io import BytesIO
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -7,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from retrieval_lens.errors import InputError
 from retrieval_lens.experiments.cells import Cell
 from retrieval_lens.experiments.conditions import Variant
+from retrieval_lens.experiments.grid import Grid
 from retrieval_lens.experiments.reading import runs, static_ranking
 from retrieval_lens.experiments.store import RunFolder, open_folder
 
@@ -14,11 +16,9 @@ if TYPE_CHECKING:
     from pandas import DataFrame
 
 STEP_COLUMNS = ("step", "n_heads", "delta_log_prob", "kl", "is_retrieval")
-METRICS = ("exact", "answer_chars", "rouge_l", "truncated")
 COLUMNS = (
-    *("model", "needle", "haystack", "n_tokens", "depth", "seed", "example_id", "prompt"),
     *("condition", "k", "draw"),
-    *("count", *METRICS, "outcome", "text", "n_steps", "n_masked_mean", "compensated_overlap"),
+    *("count", "METRICS", "outcome", "text", "n_steps", "n_masked_mean", "compensated_overlap"),
     *("count_effect", "effect_retrieval", "effect_other", "kl_retrieval", "kl_other"),
     *("n_retrieval_steps", "n_other_steps", "n_masked_mean_effect"),
 )
@@ -34,7 +34,7 @@ def load_results(folder: str | Path, partial: bool = False) -> "DataFrame":
 
     Returns:
         `model, needle, haystack, n_tokens, depth, seed, example_id, prompt`, the prompt (the last
-        is a digest of its tokens);
+        is a digest of its tokens; other tasks have other axes);
         `condition, k, draw`, what was masked;
         `count, exact, answer_chars, rouge_l, truncated, outcome, text, n_steps, n_masked_mean,
         compensated_overlap`, the free-running response: heads that a matched condition was given,
@@ -56,17 +56,17 @@ def results_frame(folder: RunFolder, partial: bool = False) -> "DataFrame":
     from pandas import DataFrame
 
     static: dict[str, set[tuple[int, int]]] = {}
-    for model in folder.grid.models if folder.grid.detection_seeds else ():
+    for model in folder.grid.models if folder.grid.has_corpus else ():
         ranked = static_ranking(folder, model, partial).top(folder.grid.static_k)
         static[model] = {(head.layer, head.head) for head in ranked}
     rows = [
         _where(cell, result)
         | _what(variant)
-        | _response(result, variant, static.get(cell.model, set()))
+        | _response(result, variant, static.get(cell.model, set()), folder.grid.metrics)
         | _effect(result, variant)
         for cell, result, variant in runs(folder, partial)
     ]
-    frame = DataFrame(rows, columns=list(COLUMNS))
+    frame = DataFrame(rows, columns=_columns(folder.grid))
     return frame.astype(dict.fromkeys(_WHOLE, "Int64"))
 
 
@@ -114,15 +114,24 @@ def load_step_effects(folder: str | Path, partial: bool = False) -> "DataFrame":
     return concat([part.astype(whole) for part in parts], ignore_index=True)
 
 
+def _columns(grid: Grid) -> list[str]:
+    start = ["model", *grid.axes, "example_id", "prompt", *grid.details]
+    i = COLUMNS.index("METRICS")
+    return [*start, *COLUMNS[:i], *grid.metrics, *COLUMNS[i + 1 :]]
+
+
 def _where(cell: Cell, result: Any) -> dict[str, Any]:
-    return {**cell.where, "example_id": result["example_id"], "prompt": result["prompt"]}
+    named = {name: result[name] for name in ("example_id", "prompt")}
+    return {**cell.where, **named, **result.get("details", {})}
 
 
 def _what(variant: Variant) -> dict[str, Any]:
     return {"condition": variant.condition, "k": variant.k, "draw": variant.draw}
 
 
-def _response(result: Any, variant: Variant, static: set[Any]) -> dict[str, Any]:
+def _response(
+    result: Any, variant: Variant, static: set[Any], metrics: Sequence[str]
+) -> dict[str, Any]:
     run = result.get("runs", {}).get(variant.label)
     if run is None:
         return {}
@@ -134,7 +143,7 @@ def _response(result: Any, variant: Variant, static: set[Any]) -> dict[str, Any]
         overlap = max((len(static.intersection(step)) for step in steps), default=0)
     return {
         "count": (result["count"] or {}).get("generate"),
-        **{name: run["metrics"].get(name) for name in METRICS},
+        **{name: run["metrics"].get(name) for name in metrics},
         "outcome": run["outcome"],
         "text": run["text"],
         "n_steps": len(sizes),

@@ -21,7 +21,7 @@ from retrieval_lens.experiments.executors import (
     MakeWorker,
     ProcessExecutor,
 )
-from retrieval_lens.experiments.grid import NeedleGrid
+from retrieval_lens.experiments.grid import Grid
 from retrieval_lens.experiments.inputs import fingerprint, stage_inputs
 from retrieval_lens.experiments.results import repeated_prompts, results_frame, results_parquet
 from retrieval_lens.experiments.store import RunFolder, locked_folder
@@ -36,7 +36,7 @@ EXECUTORS = ("local", "ray")
 
 
 def run_grid(
-    grid: NeedleGrid,
+    grid: Grid,
     out: str | Path,
     executor: str = "local",
     workers: SupportsIndex = 1,
@@ -92,7 +92,7 @@ def run_grid(
         frame[["condition", "exact", "effect_retrieval"]]
         ```
     """
-    from retrieval_lens.experiments.needle_worker import NeedleWorker
+    from retrieval_lens.experiments.worker import GridWorker
 
     n_workers = workers.__index__()
     if executor not in EXECUTORS:
@@ -108,14 +108,14 @@ def run_grid(
     options = {"address": address, "cpus": cpus_per_worker, "gpus": gpus_per_worker}
 
     def opened(name: str) -> Executor:
-        return _executor(executor, partial(NeedleWorker, grid, name, model), n_workers, options)
+        return _executor(executor, partial(GridWorker, grid, name, model), n_workers, options)
 
     return run_with(opened, grid, out, allow_other_versions, progress)
 
 
 def run_with(
     open_executor: Callable[[str], Executor],
-    grid: NeedleGrid,
+    grid: Grid,
     out: str | Path,
     allow_other_versions: bool = False,
     progress: bool = True,

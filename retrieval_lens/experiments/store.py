@@ -21,7 +21,7 @@ from typing import Any
 
 from retrieval_lens.errors import FileFormatError, InputError
 from retrieval_lens.experiments.cells import Cell
-from retrieval_lens.experiments.grid import NeedleGrid
+from retrieval_lens.experiments.grid import Grid, grid_from_json
 from retrieval_lens.files import digest, load_json, save_json, write_atomically
 from retrieval_lens.folders import (
     locked,
@@ -31,7 +31,6 @@ from retrieval_lens.folders import (
     versions,
     with_versions,
 )
-from retrieval_lens.tasks.haystacks import read_haystack
 
 MANIFEST, CELLS, RESULTS = "manifest.json", "cells", "results.parquet"
 _MANIFEST_KIND, _CELL_KIND = "grid_manifest", "grid_cell"
@@ -46,7 +45,7 @@ class RunFolder:
         grid: Its configuration.
     """
 
-    def __init__(self, path: Path, grid: NeedleGrid):
+    def __init__(self, path: Path, grid: Grid):
         self.path, self.grid = path, grid
         self._grid = digest(grid.as_json())
         self._models: dict[str, dict[str, Any]] = {}
@@ -130,7 +129,7 @@ def open_folder(path: str | Path) -> RunFolder:
         FileFormatError: The manifest is damaged.
     """
     path = Path(path)
-    return RunFolder(path, NeedleGrid.from_json(_manifest(path)["grid"]))
+    return RunFolder(path, grid_from_json(_manifest(path)["grid"]))
 
 
 def _manifest(path: Path) -> Any:
@@ -142,7 +141,7 @@ def _manifest(path: Path) -> Any:
 
 @contextmanager
 def locked_folder(
-    path: str | Path, grid: NeedleGrid, allow_other_versions: bool = False
+    path: str | Path, grid: Grid, allow_other_versions: bool = False
 ) -> Iterator[RunFolder]:
     """The folder of this grid, made if missing, for this process alone.
 
@@ -164,23 +163,17 @@ def locked_folder(
         yield RunFolder(path, grid)
 
 
-def _agree(path: Path, grid: NeedleGrid, allow_other_versions: bool) -> None:
+def _agree(path: Path, grid: Grid, allow_other_versions: bool) -> None:
     """Write the manifest of a new folder; refuse to mix configurations or versions."""
-    wanted = {"grid": grid.as_json(), "haystacks": _haystack_texts(grid)}
+    wanted = {"grid": grid.as_json(), "sources": grid.sources()}
     if not (path / MANIFEST).exists():
         started = datetime.now(UTC).isoformat(timespec="seconds")
         content = {**wanted, "versions": [versions()], "started": started}
         save_json(path / MANIFEST, _MANIFEST_KIND, content)
         return
     found = _manifest(path)
-    parts = [{**one["grid"], **one["haystacks"]} for one in (found, wanted)]
+    parts = [{**one["grid"], **one["sources"]} for one in (found, wanted)]
     require_same_configuration(path, *parts)
     known = with_versions(path, found["versions"], allow_other_versions)
     if known != found["versions"]:
         save_json(path / MANIFEST, _MANIFEST_KIND, found | {"versions": known})
-
-
-def _haystack_texts(grid: NeedleGrid) -> dict[str, str]:
-    """Every haystack with the fingerprint of its text: a file may change under its name."""
-    texts = {haystack: read_haystack(haystack)[1] for haystack in grid.haystacks}
-    return {haystack: digest(text) for haystack, text in texts.items()}

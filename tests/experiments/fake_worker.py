@@ -41,7 +41,7 @@ class FakeWorker:
     def __call__(self, cell: Cell, inputs: dict[str, Any]) -> dict[str, Any]:
         time.sleep(self.seconds)
         known: dict[str, Any] = {
-            "example_id": (name := f"{cell.n_tokens}-{cell.depth}-{cell.seed}"),
+            "example_id": (name := "-".join(str(value) for _, value in cell.place)),
             "prompt": name,
             "shape": list(SHAPE),
             "model": MODEL | {"name": cell.model},

@@ -3,8 +3,8 @@ import pytest
 from retrieval_lens.errors import InputError, UnknownNameError
 from retrieval_lens.experiments import Condition, Known, condition_names, register_condition
 from retrieval_lens.experiments.conditions import _REGISTRY, condition, variants
-from retrieval_lens.experiments.grid import NeedleGrid
 from retrieval_lens.experiments.inputs import matched_count, ranking
+from retrieval_lens.experiments.needle_grid import NeedleGrid
 from retrieval_lens.heads import HeadSet, random_heads
 from retrieval_lens.scores import CopyPaste, Reasoning
 

@@ -104,7 +104,7 @@ def test_prompts_that_are_the_same_are_said(tmp_path, capsys):
     class Same(FakeWorker):
         def __call__(self, cell, inputs):
             found = super().__call__(cell, inputs)
-            return found | {"prompt": f"{cell.n_tokens}-{cell.seed}"}
+            return found | {"prompt": f"{cell.where['n_tokens']}-{cell.where['seed']}"}
 
     run_with(lambda model: LocalExecutor(lambda: Same(GRID)), GRID, tmp_path)
     assert "6 of 12 prompts are the same as another one" in capsys.readouterr().err

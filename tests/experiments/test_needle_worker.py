@@ -14,7 +14,7 @@ from retrieval_lens.experiments import (
     run_grid,
 )
 from retrieval_lens.experiments.cells import Cell
-from retrieval_lens.experiments.needle_worker import NeedleWorker
+from retrieval_lens.experiments.worker import GridWorker
 from tests.experiments.conftest import TINY, without_floats
 
 PROMPT = {"n_tokens": 40, "depth": 0.2, "seed": 1}
@@ -119,9 +119,9 @@ def test_two_worker_processes_give_the_same_frame(tmp_path, random_run):
 
 
 def test_a_cell_does_not_depend_on_what_ran_before(smollm2, tiny_run):
-    first, second = (NeedleWorker(TINY, "smollm2-135m", smollm2) for _ in range(2))
-    place = "detect", "smollm2-135m", "magic_word", "mixed", 40
-    cells = [Cell(*place, depth, 9) for depth in (0.2, 0.9)]
+    first, second = (GridWorker(TINY, "smollm2-135m", smollm2) for _ in range(2))
+    place = {"needle": "magic_word", "haystack": "mixed", "n_tokens": 40, "seed": 9}
+    cells = [Cell.at("detect", "smollm2-135m", place | {"depth": d}) for d in (0.2, 0.9)]
     empty = {"ranking": None, "count": None}
     forwards = [first(cell, empty) for cell in cells]
     backwards = [second(cell, empty) for cell in reversed(cells)]
@@ -161,7 +161,7 @@ def test_a_fingerprint_tells_weights_apart():
 
 def test_mean_ablation_takes_its_reference_from_the_detection_corpus(smollm2):
     grid = NeedleGrid.from_json(TINY.as_json() | {"mode": "mean", "max_new_tokens": 2})
-    worker = NeedleWorker(grid, "smollm2-135m", smollm2)
+    worker = GridWorker(grid, "smollm2-135m", smollm2)
     assert worker.ablator.mode.example_ids == ("needle-magic_word-mixed-40-0.5-9",)
 
 

@@ -45,7 +45,7 @@ def response(masked, compensated, exact=1.0):
 
 def by_hand(cell, inputs):
     """Two layers of three heads; the static ones are L1H1 and L0H1, flat 4 and 1."""
-    known = {"example_id": f"prompt-{cell.seed}", "shape": [2, 3], "model": MODEL}
+    known = {"example_id": f"prompt-{cell.where['seed']}", "shape": [2, 3], "model": MODEL}
     known["prompt"] = "tokens"
     if cell.stage == "detect":
         return {**known, "sums": [0.0, 2.0, 0.0, 1.0, 3.0, 0.0], "n_steps": 4, "score": {}}
@@ -143,7 +143,9 @@ def test_cells_of_other_weights_are_refused(tmp_path):
     grid = NeedleGrid.from_json(GRID.as_json() | {"seeds": [0, 1]})
 
     def other(cell, inputs):
-        return by_hand(cell, inputs) | {"model": {"name": "by hand", "revision": str(cell.seed)}}
+        return by_hand(cell, inputs) | {
+            "model": {"name": "by hand", "revision": str(cell.where["seed"])}
+        }
 
     with pytest.raises(InputError, match="mixed-100-0.5-0 was run on .*revision '0', .* is '9'"):
         run_fake(tmp_path, other, grid)

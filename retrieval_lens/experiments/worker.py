@@ -1,7 +1,7 @@
-"""Runs the cells of a needle grid on one model.
+"""Runs the cells of a grid on one model.
 
-1. The prompt's clean trace. Prompts of one (needle, haystack, length) begin alike: the one with the
-   deepest needle and the first seed is prefilled whole, once, and the others copy what they share.
+1. The prompt's clean trace. What prompts share with the start of another one (`shared_start`) is
+   prefilled once, and they copy it.
 2. Stage `detect`: the sum of every head's score over the steps.
 3. Other stages: all conditions of the prompt as one batch, and their single-step effects.
 
@@ -16,19 +16,19 @@ from torch import Tensor
 from retrieval_lens.ablation import Ablator
 from retrieval_lens.experiments.cells import DETECT, OWN, Cell, stage_variants
 from retrieval_lens.experiments.conditions import SCORES, Known, condition
-from retrieval_lens.experiments.grid import NeedleGrid
+from retrieval_lens.experiments.grid import Grid, Place
 from retrieval_lens.experiments.memory import with_enough_memory
 from retrieval_lens.files import digest
 from retrieval_lens.heads import HeadSet
 from retrieval_lens.models import load_model, model_info, weights_fingerprint
 from retrieval_lens.scores import CopyPaste, Reasoning
-from retrieval_lens.tasks import RetrievalExample, needle_example
+from retrieval_lens.tasks import RetrievalExample
 from retrieval_lens.tracing import RetrievalTracer, Trace, prefill_prefix
 
-N_PREFIXES = 2  # kept: those of the last few (needle, haystack, length)
+N_PREFIXES = 2  # kept: the last few
 
 
-class NeedleWorker:
+class GridWorker:
     """One model, and the cells that it is given.
 
     Args:
@@ -37,7 +37,7 @@ class NeedleWorker:
         model: The same as a loaded bridge; None loads it.
     """
 
-    def __init__(self, grid: NeedleGrid, name: str, model: Any = None):
+    def __init__(self, grid: Grid, name: str, model: Any = None):
         self.grid, self.name = grid, name
         if model is None:
             options = {"device": grid.device, "dtype": grid.dtype}
@@ -46,7 +46,7 @@ class NeedleWorker:
         self.model, self.score = model, SCORES[grid.score]()
         self.label = {**model_info(model), "weights": weights_fingerprint(model)}
         self.tracer = RetrievalTracer(model, [CopyPaste(), Reasoning()], hidden_at=(), n_top=1)
-        self._prefixes: dict[tuple[str, str, int], Any] = {}
+        self._prefixes: dict[Any, Any] = {}
         reference = self._reference() if grid.mode == "mean" else None
         self.ablator = Ablator(model, mode=grid.mode, reference=reference)
 
@@ -58,12 +58,14 @@ class NeedleWorker:
             inputs: `ranking`, all heads by detection score (a `HeadSet` as JSON; None for stage
                 `detect`), and `count` of heads for each measure (None but for stage `matched`).
         """
-        example = self._example(cell)
-        prefix = self._prefix(cell)
+        place = dict(cell.place)
+        example = self.grid.example(self.model.tokenizer, place)
+        prefix = self._prefix(place)
         known = {
             "example_id": example.id,
             "prompt": digest(example.token_ids.tolist()),
             "n_prompt_tokens": len(example.token_ids),
+            "details": {name: example.meta.get(name) for name in self.grid.details},
             "shape": list(self.ablator.shape),
             "model": self.label,
         }
@@ -79,31 +81,28 @@ class NeedleWorker:
             known |= self._clean(trace)
         return {**known, **self._conditions(cell, inputs, example, trace, prefix)}
 
-    def _example(self, cell: Cell) -> RetrievalExample:
-        where = cell.n_tokens, cell.depth, cell.seed, cell.haystack
-        return needle_example(self.model.tokenizer, *where, needle=cell.needle)
-
-    def _prefix(self, cell: Cell) -> Any:
-        place = cell.needle, cell.haystack, cell.n_tokens
-        if place not in self._prefixes:
-            deepest = Cell(cell.stage, self.name, *place, max(self.grid.depths), self.grid.seeds[0])
+    def _prefix(self, place: Place) -> Any:
+        shared = self.grid.shared_start(place)
+        if shared is None:
+            return None
+        key = tuple(shared.items())
+        if key not in self._prefixes:
             while len(self._prefixes) >= N_PREFIXES:
                 del self._prefixes[next(iter(self._prefixes))]
-            shared = self._example(deepest).token_ids
-            self._prefixes[place] = prefill_prefix(self.model, shared)
-        return self._prefixes[place]
+            start = self.grid.example(self.model.tokenizer, shared).token_ids
+            self._prefixes[key] = prefill_prefix(self.model, start)
+        return self._prefixes[key]
 
     def _reference(self) -> list[Trace]:
-        """Clean traces for mean ablation: the detection prompts of the first length and depth."""
-        length, depth = self.grid.detection_n_tokens[0], self.grid.detection_depths[0]
-        cells = [
-            Cell(DETECT, self.name, needle, haystack, length, depth, seed)
-            for needle in self.grid.needles
-            for haystack in self.grid.haystacks
-            for seed in self.grid.detection_seeds
+        """Clean traces for mean ablation: the replicates of the first place of each kind."""
+        return [
+            self.tracer.trace(
+                self.grid.example(self.model.tokenizer, place),
+                self.grid.max_new_tokens,
+                progress=False,
+            )
+            for place in self.grid.reference_places()
         ]
-        limit = self.grid.max_new_tokens
-        return [self.tracer.trace(self._example(c), limit, progress=False) for c in cells]
 
     def _sums(self, trace: Trace) -> dict[str, Any]:
         sums = trace.score(self.grid.score).double().sum(0).flatten().tolist()
