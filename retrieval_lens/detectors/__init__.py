@@ -4,6 +4,8 @@ from retrieval_lens.detectors.base import Contribution, HeadDetector, TraceDetec
 from retrieval_lens.detectors.comparison import compare_heads
 from retrieval_lens.detectors.detecting import detect, detect_heads
 from retrieval_lens.detectors.detection import Detection
+from retrieval_lens.detectors.headkv import HeadKV
+from retrieval_lens.detectors.qrhead import QRHead
 from retrieval_lens.detectors.ranking import as_head_set
 from retrieval_lens.detectors.score_mean import ScoreMean
 from retrieval_lens.detectors.split_half import split_half
@@ -13,6 +15,8 @@ __all__ = [
     "Contribution",
     "Detection",
     "HeadDetector",
+    "HeadKV",
+    "QRHead",
     "ScoreMean",
     "TraceDetector",
     "Wu",

@@ -6,7 +6,8 @@ and gives back a `Detection`.
 
 1. A detector of your own is a `HeadDetector` with one method, `detect`.
 2. One that can be read off traces is a `TraceDetector` with two: what to trace, and what an example
-   adds. It then works on traces that were made before as well.
+   adds. It then works on traces that were made before as well. It may also say how many top
+   positions it reads, and complete an example with what the tokenizer knows.
 """
 
 from abc import ABC, abstractmethod
@@ -20,9 +21,11 @@ from torch import Tensor
 
 from retrieval_lens.detectors.detection import Detection
 from retrieval_lens.errors import InputError
+from retrieval_lens.progress import progress_bar
 from retrieval_lens.scores import StepScore
 from retrieval_lens.tasks import RetrievalExample
 from retrieval_lens.tracing import RetrievalTracer, Trace
+from retrieval_lens.tracing.limits import check_context
 
 
 class HeadDetector(ABC):
@@ -81,6 +84,19 @@ class TraceDetector(HeadDetector):
     def contribution(self, trace: Trace, example: RetrievalExample) -> Contribution:
         """What one traced example adds."""
 
+    def n_top(self, examples: Sequence[RetrievalExample]) -> int:
+        """How many of the most attended positions a trace must keep; none by default."""
+        return 0
+
+    def prepared(self, example: RetrievalExample, tokenizer: Any) -> RetrievalExample:
+        """The example with what `contribution` needs to know; as it is by default.
+
+        Args:
+            example: As it came.
+            tokenizer: The model's, or None where it is not known.
+        """
+        return example
+
     def none_left(self, parts: Sequence[Contribution]) -> str:
         """What the error says where no example has weight."""
         return f"none of {len(parts)} examples counts for the detector {self.name!r}"
@@ -101,11 +117,25 @@ class TraceDetector(HeadDetector):
             ContextLengthError: An example does not fit; nothing is run before all are known to.
         """
         check_examples(examples)
-        tracer = RetrievalTracer(model, self.step_scores(), hidden_at=(), n_top=0)
-        traces = tracer.trace_many(examples, batch_size, max_new_tokens, progress=progress)
-        return self.from_traces(traces, examples)
+        examples = [self.prepared(example, model.tokenizer) for example in examples]
+        for example in examples:
+            check_context(model, example, max_new_tokens)
+        n_top = self.n_top(examples)
+        tracer = RetrievalTracer(model, self.step_scores(), hidden_at=(), n_top=n_top)
+        # Top positions fill the memory: such traces are read a batch at a time.
+        size = max(batch_size, 1) if n_top else len(examples)
+        parts: list[Contribution] = []
+        traces: list[Trace] = []
+        with progress_bar("tracing", len(examples), progress and size < len(examples)) as advance:
+            show = progress and size >= len(examples)
+            for start in range(0, len(examples), size):
+                some = examples[start : start + size]
+                traces = tracer.trace_many(some, batch_size, max_new_tokens, progress=show)
+                parts += [self.contribution(t, e) for t, e in zip(traces, some, strict=True)]
+                advance(len(some))
+        return self._detection(parts, examples, traces[0])
 
-    def from_traces(self, traces: Any, examples: Sequence[Any]) -> Detection:
+    def from_traces(self, traces: Any, examples: Sequence[Any], tokenizer: Any = None) -> Detection:
         """The detection from traces that were made before.
 
         Args:
@@ -114,6 +144,7 @@ class TraceDetector(HeadDetector):
             examples: The `RetrievalExample`s that were traced. A trace has the evidence as tokens
                 only, and texts put together from single tokens may lack spaces or hold more than
                 the evidence.
+            tokenizer: The model's; for detectors that count tokens of texts.
 
         Raises:
             InputError: Traces that do not belong to the examples or are of different models, no
@@ -122,7 +153,14 @@ class TraceDetector(HeadDetector):
         traces = [traces] if isinstance(traces, Trace) else list(traces)
         check_examples(examples)
         _check_pairs(traces, examples)
+        examples = [self.prepared(example, tokenizer) for example in examples]
         parts = [self.contribution(t, e) for t, e in zip(traces, examples, strict=True)]
+        return self._detection(parts, examples, traces[0])
+
+    def _detection(
+        self, parts: Sequence[Contribution], examples: Sequence[RetrievalExample], trace: Trace
+    ) -> Detection:
+        """The detection from what each example adds; `trace` is one of theirs."""
         if not any(part.weight for part in parts):
             raise InputError(self.none_left(parts))
         keys = parts[0].details
@@ -132,8 +170,8 @@ class TraceDetector(HeadDetector):
             example_ids=tuple(example.id for example in examples),
             detector=self.parameters(),
             threshold=self.threshold,
-            model=dict(traces[0].provenance.get("model") or {}),
-            conventions=_conventions(traces[0]),
+            model=dict(trace.provenance.get("model") or {}),
+            conventions=_conventions(trace),
             details={key: [float(part.details[key]) for part in parts] for key in keys},
         )
 
