@@ -20,12 +20,14 @@ class DetectorName(StrEnum):
     wu = "wu"
     copy_paste = "copy_paste"
     reasoning = "reasoning"
+    qrhead = "qrhead"
+    headkv = "headkv"
 
 
 def detect(
     model: options.Model = "smollm2-135m",
     detector: Annotated[
-        DetectorName, typer.Option(help="Wu et al., or the mean of a step score.")
+        DetectorName, typer.Option(help="Wu et al., the mean of a step score, QRHead or HeadKV-R2.")
     ] = DetectorName.wu,
     n_tokens: Annotated[
         list[int] | None,
@@ -74,12 +76,17 @@ def detect(
 
 
 def _detector(name: DetectorName) -> "HeadDetector":
-    from retrieval_lens.detectors import ScoreMean, Wu
+    from retrieval_lens.detectors import HeadKV, QRHead, ScoreMean, Wu
     from retrieval_lens.scores import CopyPaste, Reasoning
 
-    if name is DetectorName.wu:
-        return Wu()
-    return ScoreMean(CopyPaste() if name is DetectorName.copy_paste else Reasoning())
+    known = {
+        DetectorName.wu: Wu,
+        DetectorName.copy_paste: lambda: ScoreMean(CopyPaste()),
+        DetectorName.reasoning: lambda: ScoreMean(Reasoning()),
+        DetectorName.qrhead: QRHead,
+        DetectorName.headkv: HeadKV,
+    }
+    return known[name]()
 
 
 def _print(found: "Detection", top: int, out: Path | None) -> None:

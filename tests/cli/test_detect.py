@@ -80,3 +80,13 @@ def test_errors(run, arguments, message):
 def test_an_unknown_detector(run):
     result = run("--detector", "magic")
     assert result.exit_code == 2 and "'magic' is not one of 'wu', 'copy_paste'" in result.output
+
+
+def test_detectors_that_read_more_than_decode_rows(run, smollm2, tmp_path):
+    """HeadKV's gate wants short answers: refused in one line that says how near the best came."""
+    out = tmp_path / "heads.json"
+    result = run("--detector", "qrhead", *SHORT, "--out", str(out))
+    assert result.exit_code == 0, result.output
+    assert rl.HeadSet.load(out).provenance["detector"] == rl.detectors.QRHead().name
+    refused = run("--detector", "headkv", *SHORT)
+    assert refused.exit_code != 0 and "F1" in str(refused.exception)
