@@ -55,10 +55,11 @@ def _draw(rows: Any, statistic: str, path: Path) -> None:
     from retrieval_lens import viz
 
     title = f"Canonical correlation ({statistic}) of hidden state and scores, by offset"
+    shown = rows[rows["setting"].isin(SHOWN)]
     figure = viz.curves(
-        rows[rows["setting"].isin(SHOWN)],
+        shown.rename(columns={"value": "canonical correlation"}),
         x="offset",
-        y="value",
+        y="canonical correlation",
         series="setting",
         low="low",
         high="high",

@@ -22,6 +22,7 @@ FRAMED = {
     "mirror": True,
     "linecolor": RULE,
 }
+TITLE_LINE = 34  # pixels
 MONOSPACE = "ui-monospace, SFMono-Regular, Menlo, Consolas, 'DejaVu Sans Mono', monospace"
 SANS = "system-ui, -apple-system, 'Segoe UI', 'Noto Sans', 'DejaVu Sans', sans-serif"
 
@@ -83,9 +84,12 @@ def arrange(
         'a title'
     """
     chars = max(30, (width or 680) // 9)
+    heading = lines(title, chars)
+    # Plotly places the last line of a title where a single one would be
+    above = TITLE_LINE * heading.count("<br>")
     figure.update_layout(
         title={
-            "text": lines(title, chars),
+            "text": heading,
             "subtitle": {"text": lines(subtitle, int(chars * 1.4)), "font": {"size": 12}},
             "font": {"size": 17},
             "x": 0,
@@ -95,7 +99,7 @@ def arrange(
             "y": 1,
             "yanchor": "top",
             "automargin": True,
-            "pad": {"l": 12, "t": 12, "b": 12},
+            "pad": {"l": 12, "t": 12 + above, "b": 12},
         },
         template=TEMPLATE if template is None else template,
         font={"family": SANS},

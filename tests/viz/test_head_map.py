@@ -113,3 +113,9 @@ def test_a_table_with_one_row_a_head():
         head_map(pd.concat([table, table]), score="f1")
     with pytest.raises(InputError, match="no row"):
         head_map(table[:0], score="f1")
+
+
+def test_a_title_of_two_lines_has_room_above():
+    one, two = (head_map(NUMBERS, title=text, width=600) for text in ("short", "long words " * 12))
+    assert "<br>" in two.layout.title.text
+    assert two.layout.title.pad.t > one.layout.title.pad.t
