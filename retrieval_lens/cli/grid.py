@@ -16,14 +16,14 @@ grid_app = typer.Typer(
 
 Texts = str | None
 Integers = Annotated[Texts, typer.Option(help="Whole numbers: 0,1,5 or 0-4.")]
-PLOTTED = ("exact", "answer_chars", "effect_retrieval", "effect_other")
+PLOTTED = ("exact", "answer_chars", "em", "f1", "effect_retrieval", "effect_other")
 
 
 @grid_app.command()
 def run(
     out: Annotated[Path, typer.Option(help="Folder of the results; made, or gone on with.")],
     config: Annotated[
-        Path | None, typer.Option(help="A JSON file with fields of NeedleGrid; options win.")
+        Path | None, typer.Option(help="A JSON file with fields of a grid; options win.")
     ] = None,
     models: Annotated[
         Texts, typer.Option(help="Named checkpoints, Hub ids, folders: smollm2-135m,my_folder.")
@@ -74,9 +74,9 @@ def run(
         "batch_size": batch_size,
     }
     given = {name: value for name, value in fields.items() if value is not None}
-    from retrieval_lens.experiments import NeedleGrid, run_grid
+    from retrieval_lens.experiments import grid_from_json, run_grid
 
-    grid = NeedleGrid.from_json(_read(config) | given)
+    grid = grid_from_json(_read(config) | given)
     options: dict[str, Any] = {"address": address, "allow_other_versions": allow_other_versions}
     options |= {"cpus_per_worker": cpus_per_worker, "gpus_per_worker": gpus_per_worker}
     frame = run_grid(grid, out, executor, workers, **options)
@@ -115,7 +115,9 @@ def status(
 def plot(
     folder: Annotated[Path, typer.Argument(help="Where the grid was run.")],
     out: Annotated[Path, typer.Option(help="page.html, or a picture: .png, .svg, .pdf.")],
-    measure: Annotated[str, typer.Option(help="What a picture shows: a column.")] = "exact",
+    measure: Annotated[
+        str | None, typer.Option(help="What a picture shows: a column; exact or f1 by default.")
+    ] = None,
     partial: Annotated[
         bool, typer.Option("--partial", help="Draw the finished cells of an unfinished grid.")
     ] = False,
@@ -126,10 +128,11 @@ def plot(
     from retrieval_lens.experiments import load_results
 
     frame = load_results(folder, partial)
+    measure = measure or ("exact" if "exact" in frame else "f1")
     if out.suffix == ".html":
         out.write_text(_page(frame), "utf-8")
     else:
-        viz.grid(frame, measure).write_image(out)
+        viz.grid(frame, measure, **_axes(frame)).write_image(out)
     typer.echo(str(out.resolve()))
 
 
@@ -138,15 +141,16 @@ def _page(frame: Any) -> str:
 
     parts: list[tuple[str, str | None, Any]] = [
         (
-            f"{measure} by length and depth",
+            f"{measure} by {_axis_names(frame)}",
             None,
-            viz.grid(frame, measure),
+            viz.grid(frame, measure, **_axes(frame)),
         )
         for measure in PLOTTED
-        if frame[measure].notna().any()
+        if measure in frame and frame[measure].notna().any()
     ]
     with_k = frame[frame["k"].notna()]
-    for pair in (("exact", "compensated_overlap"), ("effect_retrieval", "effect_other")):
+    first = "exact" if "exact" in frame else "f1"
+    for pair in ((first, "compensated_overlap"), ("effect_retrieval", "effect_other")):
         measures = [measure for measure in pair if with_k[measure].notna().any()]
         if measures:
             title = f"{' and '.join(measures)} against k"
@@ -156,12 +160,23 @@ def _page(frame: Any) -> str:
     return viz.page("Grid of ablations", parts, subtitle=f"{models}, {n_prompts} prompts")
 
 
+def _axes(frame: Any) -> dict[str, Any]:
+    """The two axes of a picture: those of needle prompts, or of questions."""
+    if "order" in frame:
+        return {"x": "n_paragraphs", "y": "order"}
+    return {"x": "n_tokens", "y": "depth"}
+
+
+def _axis_names(frame: Any) -> str:
+    return "paragraphs and their order" if "order" in frame else "length and depth"
+
+
 def _print_means(frame: Any) -> None:
     """One line a condition: means over its runs."""
     from rich.console import Console
     from rich.table import Table
 
-    shown = [name for name in PLOTTED if frame[name].notna().any()]
+    shown = [name for name in PLOTTED if name in frame and frame[name].notna().any()]
     table = Table(title="Mean over all runs", title_justify="left")
     by = [*(["model"] if frame["model"].nunique() > 1 else []), "condition", "k"]
     for column in (*by, *shown, "runs"):

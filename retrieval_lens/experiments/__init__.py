@@ -7,8 +7,9 @@ from retrieval_lens.experiments.conditions import (
     condition_names,
     register_condition,
 )
-from retrieval_lens.experiments.grid import Grid, register_grid
+from retrieval_lens.experiments.grid import Grid, grid_from_json, register_grid
 from retrieval_lens.experiments.needle_grid import NeedleGrid
+from retrieval_lens.experiments.question_grid import QuestionGrid
 from retrieval_lens.experiments.reading import load_active, load_static
 from retrieval_lens.experiments.results import load_results, load_step_effects
 from retrieval_lens.experiments.runner import run_grid
@@ -21,7 +22,9 @@ __all__ = [
     "GridStatus",
     "Known",
     "NeedleGrid",
+    "QuestionGrid",
     "condition_names",
+    "grid_from_json",
     "grid_status",
     "load_active",
     "load_results",

@@ -8,7 +8,7 @@
 """
 
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from importlib.resources import as_file, files
 from typing import Any, SupportsIndex
@@ -76,12 +76,13 @@ def load(
     limit: SupportsIndex | None = None,
     reader: Any = HOTPOTQA.name,
     prepend_bos: bool | None = None,
+    dataset: str | None = None,
 ) -> Questions:
     """Multi-hop questions as examples; the same arguments give the same prompts, byte for byte.
 
     Args:
-        source: A file, `"own"` for the set that ships, or records in memory (dicts, or a
-            `datasets.Dataset`).
+        source: A file, `"own"` for the set that ships, records in memory (dicts, or a
+            `datasets.Dataset`), or questions that were read before.
         tokenizer: A transformers tokenizer that returns offsets, as `model.tokenizer`.
         n_paragraphs: Keep so many paragraphs, the gold ones and distractors drawn from the others;
             None keeps all.
@@ -93,6 +94,7 @@ def load(
         limit: Stop after so many examples.
         reader: Format of the file: `hotpotqa`, `2wikimultihopqa`, `musique`, or a registered one.
         prepend_bos: As in `RetrievalExample.from_text`.
+        dataset: Name of the set in ids and `meta`; None is `own`, or the reader's name.
 
     Returns:
         The examples. `meta` records every choice, and `depth` (mean place of the facts' middles in
@@ -118,9 +120,8 @@ def load(
         raise UnknownNameError(f"no order {order!r}; known: {', '.join(ORDERS)}")
     if chat is None:
         chat = bool(getattr(tokenizer, "chat_template", None))
-    own = isinstance(source, str) and source == OWN
     layout = Layout(
-        dataset=OWN if own else str(reader),
+        dataset=dataset or (OWN if isinstance(source, str) and source == OWN else str(reader)),
         n_paragraphs=_at_least_one("n_paragraphs", n_paragraphs),
         order=order,
         seed=int(seed),
@@ -128,8 +129,7 @@ def load(
         max_tokens=_at_least_one("max_tokens", max_tokens),
         prepend_bos=prepend_bos,
     )
-    with_ids = _distinct(own_questions() if own else read_questions(source, reader))
-    found = _build(tokenizer, with_ids, layout, limit)
+    found = _build(tokenizer, read(source, reader), layout, limit)
     if not found:
         raise InputError(f"no question can be used: {found.summary()}")
     return found
@@ -173,10 +173,14 @@ def load_hub(tokenizer: Any, split: str = "validation", **options: Any) -> Quest
     return load(rows, tokenizer, **options)
 
 
-def own_questions() -> list[Question]:
-    """The questions that ship, before they are prompts."""
-    with as_file(files("retrieval_lens.tasks") / "multihop" / "questions.json") as path:
-        return list(read_questions(path, HOTPOTQA.name))
+def read(source: Any, reader: Any = HOTPOTQA.name) -> list[Question]:
+    """Questions before they are prompts; arguments and errors as in `load`."""
+    if isinstance(source, str) and source == OWN:
+        with as_file(files("retrieval_lens.tasks") / "multihop" / "questions.json") as path:
+            return _distinct(read_questions(path, HOTPOTQA.name))
+    if isinstance(source, Sequence) and source and isinstance(source[0], Question):
+        return _distinct(source)
+    return _distinct(read_questions(source, reader))
 
 
 def _build(

@@ -15,7 +15,7 @@ from retrieval_lens.viz.labels import escape
 from retrieval_lens.viz.style import FRAMED, NO_VALUE, arrange, colour_bar, colours
 from retrieval_lens.viz.summary import require_columns, series_names, summarise
 
-SHARES = ("exact", "answer_chars", "rouge_l", "truncated")  # drawn on a scale up to 1
+SHARES = ("exact", "answer_chars", "rouge_l", "em", "f1", "truncated")  # drawn on a scale up to 1
 MOST_COLUMNS, MOST_LABELLED = 4, 60
 MOST_VEIL = 0.85  # so that the number in a cell without valid examples can still be read
 _VEIL = [[0.0, "rgba(255, 255, 255, 0)"], [1.0, "rgba(255, 255, 255, 1)"]]
@@ -133,7 +133,7 @@ def _heat_map(
     )
     hover = [
         [
-            f"{escape(names[0])} {ticks[0][j]} · {escape(names[1])} {ticks[1][i]:g}<br>"
+            f"{escape(names[0])} {_text(ticks[0][j])} · {escape(names[1])} {_text(ticks[1][i])}<br>"
             f"<b>{escape(measure)} {mean[i, j]:.3g}</b> [{low[i, j]:.3g}, {high[i, j]:.3g}]<br>"
             f"{n[i, j]:.0f} examples"
             for j in range(mean.shape[1])
@@ -166,11 +166,16 @@ def _veil(rows: Any, opacity: str, names: tuple[str, str], ticks: tuple[list, li
     return go.Heatmap(z=MOST_VEIL * (1 - matrix), **place, **veil)
 
 
+def _text(value: Any) -> str:
+    """A tick: a number without needless digits, or a name."""
+    return escape(value) if isinstance(value, str) else f"{value:g}"
+
+
 def _axes(
     figure: go.Figure, names: tuple[str, str], ticks: tuple[list, list], size: tuple[int, int]
 ) -> None:
     """Even spacing whatever the values, titles at the left and below alone."""
-    labels = [[f"{value:g}" for value in values] for values in ticks]
+    labels = [[_text(value) for value in values] for values in ticks]
     below, left = (
         FRAMED | {"tickvals": list(range(len(text))), "ticktext": text} for text in labels
     )

@@ -16,7 +16,7 @@ from retrieval_lens.errors import InputError, UnknownNameError
 
 N_RESAMPLES, LEVEL = 2000, 0.95
 EXAMPLE, STRATUM, MODEL = "example_id", "haystack", "model"
-SHARES = ("exact", "truncated")  # measures that count 0 or 1
+SHARES = ("exact", "em", "truncated")  # measures that count 0 or 1
 
 
 def require_columns(frame: Any, names: Sequence[str]) -> None:

@@ -69,7 +69,7 @@ class FakeWorker:
         return {
             "tokens": [random.randrange(100) for _ in range(4)],
             "text": f"static {first}",
-            "metrics": {"exact": float(random.randrange(2)), "answer_chars": random.random()},
+            "metrics": {name: float(random.randrange(2)) for name in self.grid.metrics},
             "outcome": "partial",
             "masked": [sorted(random.sample(range(n_heads), size)) for size in sizes],
             "compensated": [first[:size] for size in sizes],

@@ -76,9 +76,9 @@ def test_evidence_is_where_the_facts_were_written(family, template):
 @pytest.mark.parametrize("family", FAMILIES)
 def test_evidence_of_the_set_that_ships(family):
     tok = tokenizer(family)
-    from retrieval_lens.tasks.hotpotqa import own_questions
+    from retrieval_lens.tasks.hotpotqa import read
 
-    written = {one.id: one for one in own_questions()}
+    written = {one.id: one for one in read("own")}
     examples = own(tok)
     assert len(examples) == len(written) and not examples.dropped
     for example in examples:

@@ -1,0 +1,137 @@
+"""Multi-hop questions over number of paragraphs x order of paragraphs (Sec. 4)."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cache
+from itertools import product
+from typing import Any, ClassVar
+
+from retrieval_lens.errors import InputError, UnknownNameError
+from retrieval_lens.experiments.grid import (
+    Grid,
+    Place,
+    register_grid,
+    require_lists,
+    several,
+    whole_numbers,
+)
+from retrieval_lens.files import digest
+from retrieval_lens.tasks import RetrievalExample, hotpotqa
+from retrieval_lens.tasks.multihop_prompt import ORDERS
+from retrieval_lens.tasks.multihop_readers import Question
+
+
+@register_grid
+@dataclass(frozen=True, kw_only=True)
+class QuestionGrid(Grid):
+    """Questions of a set: every combination of model, number of paragraphs, order and question.
+
+    What it shares with other grids (models, conditions, measures, ...) is described at
+    `NeedleGrid`; heads are dynamic by the reasoning score unless `score` says otherwise.
+
+    Args:
+        source: `"own"`, the set that ships, or a file.
+        reader: Format of the file, as in `tasks.hotpotqa.load`.
+        questions: Which, counted from 0 in the order of the file.
+        detection_questions: Of the detection corpus, none of them in `questions`; empty for none.
+        n_paragraphs: Paragraphs of the context, the gold ones among them.
+        orders: Of the paragraphs: given, shuffled, facts_first, facts_middle, facts_last.
+        seed: Draws the distractors and shuffles.
+
+    Raises:
+        InputError: A value out of range, twice, or questions that detection and grid share.
+        UnknownNameError: No such order, condition, measure ...; the known ones are listed.
+
+    Example:
+        >>> grid = QuestionGrid(questions=range(4), detection_questions=[4, 5], n_paragraphs=4)
+        >>> len(grid.places(detection=False)), len(grid.places(detection=True))
+        (4, 2)
+    """
+
+    task: ClassVar[str] = "questions"
+    metrics: ClassVar[tuple[str, ...]] = ("em", "f1", "truncated")
+    details: ClassVar[tuple[str, ...]] = ("question_id", "type", "depth", "n_tokens")
+    axes: ClassVar[tuple[str, ...]] = ("source", "n_paragraphs", "order", "question")
+    replicate: ClassVar[str] = "question"
+
+    score: str = "reasoning"
+    max_new_tokens: Any = 32
+    source: str = hotpotqa.OWN
+    reader: str = "hotpotqa"
+    questions: Any = tuple(range(20))
+    detection_questions: Any = tuple(range(40, 50))
+    n_paragraphs: Any = (10,)
+    orders: Any = ("given",)
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        for name in ("questions", "detection_questions"):
+            self._set(name, whole_numbers(name, getattr(self, name)))
+        self._set("orders", several(self.orders))
+        self._set("n_paragraphs", whole_numbers("n_paragraphs", self.n_paragraphs))
+        require_lists(self, ("questions", "n_paragraphs", "orders"))
+        for order in self.orders:
+            if order not in ORDERS:
+                raise UnknownNameError(f"no order {order!r}; known: {', '.join(ORDERS)}")
+        if min(self.questions + self.detection_questions) < 0 or min(self.n_paragraphs) < 1:
+            raise InputError(
+                f"wanted questions >= 0 and n_paragraphs >= 1; got {self.questions} and "
+                f"{self.n_paragraphs}"
+            )
+        shared = sorted(set(self.questions) & set(self.detection_questions))
+        if shared:
+            raise InputError(
+                f"questions {shared} are both in questions and in detection_questions: static "
+                f"heads would be judged on questions that they were chosen on"
+            )
+        super().__post_init__()
+
+    def places(self, detection: bool) -> Sequence[Place]:
+        """Every combination; see `Grid`."""
+        chosen = self.detection_questions if detection else self.questions
+        found = product([self.source], self.n_paragraphs, self.orders, chosen)
+        return [dict(zip(self.axes, values, strict=True)) for values in found]
+
+    def example(self, tokenizer: Any, place: Place) -> RetrievalExample:
+        """The question's prompt; see `Grid`.
+
+        Raises:
+            InputError: The file has no such question, or it cannot be used (its facts are not
+                there, say).
+        """
+        questions = _read(self.source, self.reader)
+        if place["question"] >= len(questions):
+            raise InputError(
+                f"there is no question {place['question']} in {self.source!r}: it has "
+                f"{len(questions)}, counted from 0"
+            )
+        options = {"n_paragraphs": place["n_paragraphs"], "order": place["order"]}
+        options |= {"seed": self.seed, "dataset": self.source if self.is_own else self.reader}
+        return hotpotqa.load([questions[place["question"]]], tokenizer, **options)[0]
+
+    def shared_start(self, place: Place) -> None:
+        """None: the contexts of two questions have nothing in common."""
+
+    def reference_places(self) -> Sequence[Place]:
+        """The detection questions with the first number of paragraphs and order."""
+        first = {"n_paragraphs": self.n_paragraphs[0], "order": self.orders[0]}
+        return [place for place in self.places(detection=True) if place | first == place]
+
+    def sources(self) -> dict[str, str]:
+        """Fingerprint of all questions."""
+        return {self.source: digest([str(one) for one in _read(self.source, self.reader)])}
+
+    @property
+    def is_own(self) -> bool:
+        """Whether these are the questions that ship."""
+        return self.source == hotpotqa.OWN
+
+    @property
+    def has_corpus(self) -> bool:
+        """Whether there are detection questions."""
+        return bool(self.detection_questions)
+
+
+@cache
+def _read(source: str, reader: str) -> tuple[Question, ...]:
+    return tuple(hotpotqa.read(source, reader))

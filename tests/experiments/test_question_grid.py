@@ -1,0 +1,145 @@
+"""Grids of multi-hop questions, against the library used by hand."""
+
+import json
+
+import pandas as pd
+import pytest
+
+import retrieval_lens as rl
+from retrieval_lens import viz
+from retrieval_lens.cli import main
+from retrieval_lens.errors import InputError, UnknownNameError
+from retrieval_lens.experiments import (
+    NeedleGrid,
+    QuestionGrid,
+    grid_from_json,
+    load_active,
+    load_results,
+    load_static,
+    run_grid,
+)
+from tests.experiments.fake_worker import FakeWorker, run_fake
+
+SMALL = QuestionGrid(
+    questions=[3, 4],
+    detection_questions=[50],
+    n_paragraphs=2,
+    orders=("facts_first", "facts_last"),
+    conditions=("none", "dynamic", "static_by_count", "static"),
+    max_new_tokens=3,
+    device="cpu",
+)
+
+
+def test_places_are_every_combination():
+    grid = QuestionGrid(questions=[1, 2, 5], n_paragraphs=(4, 10), orders=("given", "shuffled"))
+    places = grid.places(detection=False)
+    assert len(places) == 3 * 2 * 2
+    assert places[0] == {"source": "own", "n_paragraphs": 4, "order": "given", "question": 1}
+    assert len(grid.places(detection=True)) == 10 * 2 * 2
+    assert grid.score == "reasoning" and grid.shared_start(places[0]) is None
+
+
+def test_a_grid_knows_its_task_in_json():
+    content = json.loads(json.dumps(SMALL.as_json()))
+    assert grid_from_json(content) == SMALL and content["task"] == "questions"
+    assert isinstance(grid_from_json({"n_tokens": 100}), NeedleGrid)
+    with pytest.raises(UnknownNameError, match="no grids of a task 'maths'; known: needle, quest"):
+        grid_from_json({"task": "maths"})
+    with pytest.raises(InputError, match="a grid of the task 'questions', not of 'needle'"):
+        NeedleGrid.from_json(content)
+
+
+@pytest.mark.parametrize(
+    ("fields", "error", "message"),
+    [
+        (
+            {"questions": [1], "detection_questions": [1, 2]},
+            InputError,
+            r"questions \[1\] are both",
+        ),
+        ({"questions": []}, InputError, "questions is empty"),
+        ({"questions": [-1]}, InputError, "wanted questions >= 0"),
+        ({"n_paragraphs": 0}, InputError, "n_paragraphs >= 1"),
+        ({"orders": "backwards"}, UnknownNameError, "no order 'backwards'; known: given"),
+        ({"detection_questions": []}, InputError, "needs static heads: give a detection corpus"),
+    ],
+)
+def test_what_cannot_be_run_is_refused(fields, error, message):
+    with pytest.raises(error, match=message):
+        QuestionGrid(**fields)
+
+
+def test_a_question_that_is_not_there_is_refused(smollm2):
+    place = SMALL.places(False)[0] | {"question": 999}
+    with pytest.raises(InputError, match="no question 999 in 'own': it has 61"):
+        SMALL.example(smollm2.tokenizer, place)
+
+
+@pytest.fixture(scope="module")
+def questions_run(smollm2, tmp_path_factory):
+    out = tmp_path_factory.mktemp("questions")
+    return out, run_grid(SMALL, out, model=smollm2, progress=False)
+
+
+@pytest.mark.slow
+def test_a_condition_is_what_the_ablator_does_alone(smollm2, questions_run):
+    folder, frame = questions_run
+    chosen = rl.tasks.hotpotqa.read("own")[4].id
+    made = rl.tasks.hotpotqa.own(smollm2.tokenizer, n_paragraphs=2, order="facts_last")
+    example = next(one for one in made if one.meta["question_id"] == chosen)
+    where = (frame.question == 4) & (frame.order == "facts_last")
+    score = rl.Reasoning()
+    trace = rl.RetrievalTracer(smollm2).trace(example, 3)
+    run = rl.Ablator(smollm2).generate(example, rl.Dynamic(score=score), 3)
+    row = frame[where & (frame.condition == "dynamic")].iloc[0]
+    assert row.example_id == example.id and row.question_id == example.meta["question_id"]
+    assert row.text == run.text and row.f1 == run.metrics["f1"] and row.em == run.metrics["em"]
+    assert row.n_masked_mean == float(run.n_masked.double().mean())
+    effect = rl.Ablator(smollm2).step_effect(trace, rl.Dynamic(score=score), score=score)
+    mean = effect[effect.is_retrieval].delta_log_prob.mean()
+    assert row.effect_retrieval == pytest.approx(mean, abs=1e-4)
+    active = {one.example_id: one.active for one in load_active(folder)}
+    assert active[example.id].equal(trace.active("reasoning"))
+    chosen = rl.tasks.hotpotqa.read("own")[50].id
+    assert all(chosen in name for name in load_static(folder).example_ids)
+    static = frame[where & (frame.condition == "static")].iloc[0]
+    both = frame[(frame.order == "facts_last") & (frame.condition == "dynamic")]
+    steps = (both.n_masked_mean * both.n_steps).sum() / both.n_steps.sum()
+    assert static["count"] == round(steps), "the mean is over the questions of the place"
+
+
+def test_the_command_takes_its_config(capsys, monkeypatch, tmp_path):
+    from retrieval_lens import experiments
+
+    grids = []
+
+    def run_grid(grid, out, *args, **options):
+        grids.append(grid)
+        return run_fake(out, FakeWorker(grid), grid)
+
+    monkeypatch.setattr(experiments, "run_grid", run_grid)
+    config = tmp_path / "grid.json"
+    config.write_text(json.dumps(SMALL.as_json() | {"models": ["fake"]}))
+    for arguments in (
+        ("run", "--config", config, "--out", tmp_path / "out", "--mode", "uniform"),
+        ("plot", tmp_path / "out", "--out", tmp_path / "page.html"),
+    ):
+        with pytest.raises(SystemExit) as exit:
+            main(["grid", *map(str, arguments)])
+        assert exit.value.code == 0, capsys.readouterr().err
+    assert isinstance(grids[0], QuestionGrid) and grids[0].mode == "uniform"
+    frame = load_results(tmp_path / "out")
+    assert list(frame.columns[:7]) == [
+        *("model", "source", "n_paragraphs", "order", "question", "example_id", "prompt")
+    ]
+    assert "f1 by paragraphs and their order" in (tmp_path / "page.html").read_text()
+
+
+def test_heat_maps_of_names():
+    frame = pd.DataFrame(
+        {"condition": "none", "n_paragraphs": [4, 10], "order": ["given", "<b>"], "f1": [0.5, 1.0]}
+    )
+    figure = viz.grid(frame, "f1", x="n_paragraphs", y="order")
+    assert list(figure.layout.yaxis.ticktext) == ["&lt;b&gt;", "given"]
+    assert list(figure.layout.xaxis.ticktext) == ["4", "10"]
