@@ -10,8 +10,6 @@
 2. Conditions: six conditions of one example as one batch, over one condition.
 """
 
-import json
-import platform
 import time
 from pathlib import Path
 from typing import Any
@@ -19,10 +17,7 @@ from typing import Any
 import measure
 import models
 import torch
-import transformers
 import typer
-from rich.console import Console
-from rich.table import Table
 from transformers import DynamicCache
 
 import retrieval_lens as rl
@@ -31,7 +26,6 @@ from retrieval_lens.models import attention_layers, eos_token_ids
 from retrieval_lens.tracing.decoding import Decoder
 from retrieval_lens.tracing.engine import open_decoder
 
-console = Console(soft_wrap=True)
 N_EXAMPLES = 4  # whose responses are added up
 
 
@@ -186,15 +180,7 @@ def main(
         compare_generation(bridge, plain, int(n), n_new, rounds) for n in generate_at.split(",")
     ]
     results += [compare_conditions(bridge, int(n), n_new, rounds) for n in conditions_at.split(",")]
-    for result in results:
-        table = Table(title=result["what"], title_justify="left", show_header=False)
-        for key, value in result.items():
-            table.add_row(key, str(value))
-        console.print(table)
-    versions = f"torch {torch.__version__}, transformers {transformers.__version__}"
-    console.print(f"{model} {dtype} on {device}; {platform.platform()}; {versions}")
-    if out is not None:
-        out.write_text(json.dumps(results, indent=1))
+    measure.report(results, f"{model} {dtype} on {device}", out)
 
 
 if __name__ == "__main__":

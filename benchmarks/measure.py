@@ -1,14 +1,20 @@
 """Clocks and peak memory, on a CPU or a GPU."""
 
 import gc
+import json
+import platform
 import resource
 import statistics
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import torch
+import transformers
+from rich.console import Console
+from rich.table import Table
 
 
 def synchronize(device: torch.device) -> None:
@@ -54,3 +60,17 @@ def _status(field: str) -> float:
 def median(values: list[float]) -> float:
     """The median."""
     return statistics.median(values)
+
+
+def report(results: list[dict[str, Any]], where: str, out: Path | None) -> None:
+    """Print a table a result, and what they were measured on; `out` gets them as JSON."""
+    console = Console(soft_wrap=True)
+    for result in results:
+        table = Table(title=result["what"], title_justify="left", show_header=False)
+        for key, value in result.items():
+            table.add_row(key, str(value))
+        console.print(table)
+    versions = f"torch {torch.__version__}, transformers {transformers.__version__}"
+    console.print(f"{where}; {platform.platform()}; {versions}")
+    if out is not None:
+        out.write_text(json.dumps(results, indent=1))

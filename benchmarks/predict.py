@@ -10,8 +10,6 @@
 3. One epoch of a probe at the paper's widths [8192, 4096, 4096] on as many steps.
 """
 
-import json
-import platform
 import shutil
 import tempfile
 from pathlib import Path
@@ -20,15 +18,11 @@ from typing import Any
 import measure
 import models
 import torch
-import transformers
 import typer
-from rich.console import Console
-from rich.table import Table
 
 import retrieval_lens as rl
 from retrieval_lens.analysis import Trajectory
 
-console = Console(soft_wrap=True)
 STEPS_AN_EXAMPLE = 50
 
 
@@ -162,15 +156,7 @@ def main(
     if "probe" in parts:
         sizes = [int(width) for width in widths.split(",")]
         results.append(probing(n_steps, d_model, n_heads, sizes, device))
-    for result in results:
-        table = Table(title=result["what"], title_justify="left", show_header=False)
-        for key, value in result.items():
-            table.add_row(key, str(value))
-        console.print(table)
-    versions = f"torch {torch.__version__}, transformers {transformers.__version__}"
-    console.print(f"{model} {dtype} on {device}; {platform.platform()}; {versions}")
-    if out is not None:
-        out.write_text(json.dumps(results, indent=1))
+    measure.report(results, f"{model} {dtype} on {device}", out)
 
 
 if __name__ == "__main__":

@@ -3,6 +3,7 @@
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import UTC, datetime
 from glob import escape
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -11,6 +12,7 @@ from typing import Any
 from filelock import FileLock, Timeout
 
 from retrieval_lens.errors import InputError
+from retrieval_lens.files import load_json, save_json
 
 LOCK = ".lock"
 _PACKAGES = ("retrieval-lens", "torch", "transformers", "transformer-lens")
@@ -86,40 +88,47 @@ def versions(*more: str) -> dict[str, str]:
     return found
 
 
-def require_same_configuration(path: Path, found: Any, wanted: Any) -> None:
-    """Refuse a folder that was made with another configuration.
+def agree(
+    path: Path, manifest: str, kind: str, wanted: dict[str, dict[str, Any]], allow_other: bool
+) -> None:
+    """Write the manifest of a new folder; refuse another configuration, or other versions.
 
     Args:
         path: The folder.
-        found: Its configuration, `{part: value}`.
-        wanted: That of this run.
+        manifest: Name of the file.
+        kind: Of the file.
+        wanted: This run's configuration, in parts whose fields have names of their own.
+        allow_other: Go on with what other versions of the packages made.
 
     Raises:
         InputError: With what differs.
+        FileFormatError: The manifest is damaged.
     """
+    file, here = path / manifest, versions()
+    if not file.exists():
+        started = datetime.now(UTC).isoformat(timespec="seconds")
+        save_json(file, kind, {**wanted, "versions": [here], "started": started})
+        return
+    content = load_json(file, kind)
+    found, now = (
+        {name: value for part in wanted for name, value in one[part].items()}
+        for one in (content, wanted)
+    )
     differences = [
-        f"{name}: {found.get(name)!r} there, {wanted.get(name)!r} now"
-        for name in sorted(found.keys() | wanted.keys())
-        if found.get(name) != wanted.get(name)
+        f"{name}: {found.get(name)!r} there, {now.get(name)!r} now"
+        for name in sorted(found.keys() | now.keys())
+        if found.get(name) != now.get(name)
     ]
     if differences:
         raise InputError(
             f"{path} holds another configuration ({'; '.join(differences)}); give another folder"
         )
-
-
-def with_versions(path: Path, known: list[dict[str, str]], allow_other: bool) -> list[Any]:
-    """The versions that a folder was made with, those of this run among them.
-
-    Raises:
-        InputError: This run's are new, and `allow_other` is False.
-    """
-    here = versions()
+    known = content["versions"]
     if here in known:
-        return known
+        return
     if not allow_other:
         raise InputError(
             f"{path} was run with {known[-1]}, here is {here}: numbers could differ; pass "
             f"allow_other_versions=True to go on all the same"
         )
-    return [*known, here]
+    save_json(file, kind, content | {"versions": [*known, here]})

@@ -9,7 +9,6 @@ Killed at any moment, the same call goes on where it stopped.
 
 from collections.abc import Sequence
 from dataclasses import replace
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -17,15 +16,7 @@ import torch
 
 from retrieval_lens.corpora.corpus import KIND, MANIFEST, TRACES, Corpus, file_name
 from retrieval_lens.errors import FileFormatError, InputError, NumericalError, UnknownNameError
-from retrieval_lens.files import load_json, save_json
-from retrieval_lens.folders import (
-    locked,
-    require_own,
-    require_same_configuration,
-    set_aside,
-    versions,
-    with_versions,
-)
+from retrieval_lens.folders import agree, locked, require_own, set_aside
 from retrieval_lens.models import hook_names, model_info, weights_fingerprint
 from retrieval_lens.progress import progress_bar
 from retrieval_lens.tasks import RetrievalExample
@@ -70,8 +61,8 @@ def collect(
         The corpus, with what was there before.
 
     Raises:
-        InputError: No example, an id twice, another prompt under a known id, or a folder that
-            belongs to another process, model or configuration.
+        InputError: No example, an id twice, another prompt under a known id, `batch_size` below 1,
+            or a folder that belongs to another process, model or configuration.
         UnknownNameError: Another `hidden_dtype`.
         ContextLengthError: An example does not fit; nothing is run before all are known to.
         NumericalError: NaN in the attention, or hidden states too large for `hidden_dtype`.
@@ -85,6 +76,8 @@ def collect(
     """
     if hidden_dtype not in DTYPES:
         raise UnknownNameError(f"no hidden_dtype {hidden_dtype!r}; known: {', '.join(DTYPES)}")
+    if batch_size < 1:
+        raise InputError(f"batch_size must be at least 1; got {batch_size}")
     _check_examples(model, examples, max_new_tokens)
     tracer = RetrievalTracer(model, scores, hidden_at=hidden_at, n_top=n_top)
     wanted = _configuration(tracer, hidden_dtype, max_new_tokens)
@@ -92,7 +85,7 @@ def collect(
     require_own(path, MANIFEST, TRACES)
     (path / TRACES).mkdir(parents=True, exist_ok=True)
     with locked(path):
-        _agree(path, wanted, allow_other_versions)
+        agree(path, MANIFEST, KIND, {"configuration": wanted}, allow_other_versions)
         missing = [one for one in examples if not _is_there(path, one)]
         missing.sort(key=lambda one: len(one.token_ids))
         what = f"collecting ({len(examples) - len(missing)} of {len(examples)} were done)"
@@ -131,20 +124,6 @@ def _configuration(
         "n_top": tracer.n_top,
         "include_eos": tracer.include_eos,
     }
-
-
-def _agree(path: Path, wanted: dict[str, Any], allow_other_versions: bool) -> None:
-    """Write the manifest of a new corpus; refuse to mix models, configurations or versions."""
-    if not (path / MANIFEST).exists():
-        started = datetime.now(UTC).isoformat(timespec="seconds")
-        content = {"configuration": wanted, "versions": [versions()], "started": started}
-        save_json(path / MANIFEST, KIND, content)
-        return
-    found = load_json(path / MANIFEST, KIND)
-    require_same_configuration(path, found["configuration"], wanted)
-    known = with_versions(path, found["versions"], allow_other_versions)
-    if known != found["versions"]:
-        save_json(path / MANIFEST, KIND, found | {"versions": known})
 
 
 def _is_there(path: Path, example: RetrievalExample) -> bool:

@@ -14,7 +14,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from retrieval_lens.experiments.conditions import Variant, condition
-from retrieval_lens.experiments.grid import Grid, Place, slug
+from retrieval_lens.experiments.fields import slug
+from retrieval_lens.experiments.grid import Grid, Place
 
 DETECT, OWN, MATCHED = "detect", "own", "matched"
 STAGES = (DETECT, OWN, MATCHED)

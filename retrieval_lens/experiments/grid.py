@@ -13,11 +13,11 @@ import json
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, fields
-from pathlib import Path
 from typing import Any, ClassVar
 
 from retrieval_lens.errors import InputError, UnknownNameError
 from retrieval_lens.experiments.conditions import SCORES, Variant, condition, variants
+from retrieval_lens.experiments.fields import several, slug, whole_numbers
 from retrieval_lens.tasks import RetrievalExample
 
 MEASURES = ("generate", "step_effect")
@@ -169,22 +169,6 @@ def grid_from_json(content: Any) -> Grid:
     return _TASKS[task].from_json(content)
 
 
-def several(value: Any) -> tuple[Any, ...]:
-    """A tuple; a single value becomes a tuple of one."""
-    if isinstance(value, str | Path) or not hasattr(value, "__iter__"):
-        return (value,)
-    return tuple(value)
-
-
-def whole_numbers(name: str, value: Any) -> tuple[int, ...]:
-    """A tuple of whole numbers, or a refusal that names the field."""
-    found = several(value)
-    for one in found:
-        if isinstance(one, bool) or not hasattr(one, "__index__"):
-            raise InputError(f"{name} holds whole numbers; got {one!r}")
-    return tuple(one.__index__() for one in found)
-
-
 def require_lists(grid: Grid, names: Sequence[str]) -> None:
     """Refuse lists that are empty or hold a value twice.
 
@@ -252,13 +236,3 @@ def _check_fit(grid: Grid) -> None:
             raise InputError(f"scope='all' is for fixed sets; {one.name!r} is not one")
         if one.per_k and not grid.k:
             raise InputError(f"{one.name!r} has one variant a k: give k, such as k=(0, 5, 10)")
-
-
-def slug(name: str) -> str:
-    """The name of a haystack or a model in file names.
-
-    Example:
-        >>> slug("coast"), slug("/data/my essays.txt")
-        ('coast', 'my_essays.txt')
-    """
-    return "".join(c if c.isalnum() or c in ".-_" else "_" for c in Path(name).name)

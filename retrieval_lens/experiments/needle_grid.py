@@ -6,14 +6,13 @@ from itertools import product
 from typing import Any, ClassVar
 
 from retrieval_lens.errors import InputError
+from retrieval_lens.experiments.fields import several, whole_numbers
 from retrieval_lens.experiments.grid import (
     Grid,
     Place,
     register_grid,
     require_file_names,
     require_lists,
-    several,
-    whole_numbers,
 )
 from retrieval_lens.files import digest
 from retrieval_lens.tasks import RetrievalExample, needle_example, needle_format

@@ -7,13 +7,12 @@ from itertools import product
 from typing import Any, ClassVar
 
 from retrieval_lens.errors import InputError, UnknownNameError
+from retrieval_lens.experiments.fields import several, whole_numbers
 from retrieval_lens.experiments.grid import (
     Grid,
     Place,
     register_grid,
     require_lists,
-    several,
-    whole_numbers,
 )
 from retrieval_lens.files import digest
 from retrieval_lens.tasks import RetrievalExample, hotpotqa

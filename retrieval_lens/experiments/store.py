@@ -15,7 +15,6 @@ results.parquet    one row a run, written when every cell is done
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -23,14 +22,7 @@ from retrieval_lens.errors import FileFormatError, InputError
 from retrieval_lens.experiments.cells import Cell
 from retrieval_lens.experiments.grid import Grid, grid_from_json
 from retrieval_lens.files import digest, load_json, save_json, write_atomically
-from retrieval_lens.folders import (
-    locked,
-    require_own,
-    require_same_configuration,
-    set_aside,
-    versions,
-    with_versions,
-)
+from retrieval_lens.folders import agree, locked, require_own, set_aside
 
 MANIFEST, CELLS, RESULTS = "manifest.json", "cells", "results.parquet"
 _MANIFEST_KIND, _CELL_KIND = "grid_manifest", "grid_cell"
@@ -159,21 +151,6 @@ def locked_folder(
     require_own(path, MANIFEST, CELLS)
     (path / CELLS).mkdir(parents=True, exist_ok=True)
     with locked(path):
-        _agree(path, grid, allow_other_versions)
+        wanted = {"grid": grid.as_json(), "sources": grid.sources()}
+        agree(path, MANIFEST, _MANIFEST_KIND, wanted, allow_other_versions)
         yield RunFolder(path, grid)
-
-
-def _agree(path: Path, grid: Grid, allow_other_versions: bool) -> None:
-    """Write the manifest of a new folder; refuse to mix configurations or versions."""
-    wanted = {"grid": grid.as_json(), "sources": grid.sources()}
-    if not (path / MANIFEST).exists():
-        started = datetime.now(UTC).isoformat(timespec="seconds")
-        content = {**wanted, "versions": [versions()], "started": started}
-        save_json(path / MANIFEST, _MANIFEST_KIND, content)
-        return
-    found = _manifest(path)
-    parts = [{**one["grid"], **one["sources"]} for one in (found, wanted)]
-    require_same_configuration(path, *parts)
-    known = with_versions(path, found["versions"], allow_other_versions)
-    if known != found["versions"]:
-        save_json(path / MANIFEST, _MANIFEST_KIND, found | {"versions": known})

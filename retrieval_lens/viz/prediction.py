@@ -18,15 +18,13 @@ from plotly.subplots import make_subplots
 from retrieval_lens.errors import InputError
 from retrieval_lens.viz.labels import axis_labels, escape, visible
 from retrieval_lens.viz.style import (
-    FRAMED,
-    MONOSPACE,
     NO_VALUE,
     arrange,
     colour_bar,
     colours,
     label,
 )
-from retrieval_lens.viz.timeline import FITS, varied_heads
+from retrieval_lens.viz.timeline import FITS, STEPS, step_ticks, varied_heads
 from retrieval_lens.viz.trace_like import TraceLike, head_pairs, step_scores, to_numpy
 
 Steps = Float[np.ndarray, "row step"]
@@ -125,16 +123,8 @@ def _cells(
 
 
 def _axes(figure: go.Figure, tokens: list[str], heads: list[str]) -> None:
-    """One tick a token below, one a head at the left, the first head on top."""
-    ticks = FRAMED | {"tickmode": "array"}
-    below = {
-        "tickvals": list(range(len(tokens))),
-        "ticktext": tokens,
-        "tickangle": -90,
-        "tickfont": {"family": MONOSPACE, "size": 12},
-    }
-    left = {"tickvals": list(range(len(heads))), "ticktext": heads, "autorange": "reversed"}
-    figure.update_xaxes(**ticks, **below)
-    figure.update_yaxes(**ticks, **left)
-    figure.update_xaxes(title_text="generated token, step by step", row=2, col=1)
+    below, left = step_ticks(tokens, heads)
+    figure.update_xaxes(**below)
+    figure.update_yaxes(**left)
+    figure.update_xaxes(title_text=STEPS, row=2, col=1)
     figure.update_layout(plot_bgcolor=NO_VALUE)

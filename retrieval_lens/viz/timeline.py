@@ -28,6 +28,7 @@ from retrieval_lens.viz.style import (
 )
 from retrieval_lens.viz.trace_like import TraceLike, head_pairs, step_scores, to_numpy, token_at
 
+STEPS = "generated token, step by step"
 FITS = 48  # steps whose labels still stand apart in a column of text
 
 
@@ -169,10 +170,15 @@ def _count(chosen: list[tuple[int, int]]) -> str:
 
 
 def _axes(figure: go.Figure, tokens: list[str], heads: list[str]) -> None:
+    below, left = step_ticks(tokens, heads)
+    title = {"title": {"text": STEPS}}
+    figure.update_layout(xaxis=below | title, yaxis=left, plot_bgcolor=RULE)
+
+
+def step_ticks(tokens: list[str], heads: list[str]) -> tuple[dict[str, Any], dict[str, Any]]:
     """One tick a token below, one a head at the left, the first head on top."""
     ticks = FRAMED | {"tickmode": "array"}
     below = {
-        "title": {"text": "generated token, step by step"},
         "tickvals": list(range(len(tokens))),
         "ticktext": tokens,
         "tickangle": -90,
@@ -184,4 +190,4 @@ def _axes(figure: go.Figure, tokens: list[str], heads: list[str]) -> None:
         "tickfont": {"size": 12},
         "autorange": "reversed",
     }
-    figure.update_layout(xaxis=ticks | below, yaxis=ticks | left, plot_bgcolor=RULE)
+    return ticks | below, ticks | left

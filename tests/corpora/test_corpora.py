@@ -215,6 +215,9 @@ def test_bad_input(bridge, whole, tmp_path):
         collect(bridge, [one, one], tmp_path)
     with pytest.raises(UnknownNameError, match="no hidden_dtype 'int8'; known: float32"):
         collect(bridge, [one], tmp_path, hidden_dtype="int8")
+    for size in (0, -1):
+        with pytest.raises(InputError, match="batch_size must be at least 1"):
+            collect(bridge, [one], tmp_path, batch_size=size)
     with pytest.raises(ContextLengthError):
         collect(bridge, [one], tmp_path, max_new_tokens=10**6)
     assert not list(tmp_path.iterdir()), "nothing is written before the input is known to be good"
@@ -227,13 +230,13 @@ def test_bad_input(bridge, whole, tmp_path):
 
 
 def test_a_run_that_died_before_its_manifest_goes_on(bridge, tmp_path, monkeypatch):
-    from retrieval_lens.corpora import collecting
+    from retrieval_lens import folders
 
     def full_disk(*args):
         raise OSError(28, "No space left on device")
 
     with monkeypatch.context() as patch:
-        patch.setattr(collecting, "save_json", full_disk)
+        patch.setattr(folders, "save_json", full_disk)
         with pytest.raises(OSError, match="No space left"):
             collect(bridge, examples(1), tmp_path, max_new_tokens=STEPS)
     assert (tmp_path / "traces").is_dir() and not (tmp_path / "corpus.json").exists()
