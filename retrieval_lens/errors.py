@@ -5,6 +5,7 @@ RetrievalLensError
 ├── InputError (also a ValueError)     what was passed in cannot be used
 │   ├── EvidenceError                  evidence missing, ambiguous, empty or cut off
 │   ├── ContextLengthError             prompt and response do not fit the model's context
+│   ├── InvalidExampleError            no valid prompt can be made of it (its facts are cut off)
 │   ├── ChatTemplateError              the tokenizer's chat template is missing or drops text
 │   └── UnknownNameError               a name that nothing is registered under
 ├── ModelError                         the model cannot be loaded, or cannot be trusted
@@ -33,6 +34,10 @@ class EvidenceError(InputError):
 
 class ContextLengthError(InputError):
     """Prompt and response together exceed the model's context."""
+
+
+class InvalidExampleError(InputError):
+    """No valid prompt can be made: its facts are cut off, say. A grid counts it and goes on."""
 
 
 class ChatTemplateError(InputError):

@@ -21,6 +21,7 @@ from retrieval_lens.analysis.resampling import (
 )
 from retrieval_lens.analysis.retest import test_retest
 from retrieval_lens.analysis.step_sets import StepSets, step_sets
+from retrieval_lens.analysis.sweep import score_sweep
 from retrieval_lens.analysis.trajectories import Trajectory, trajectories, trajectory
 from retrieval_lens.analysis.unique_heads import unique_heads_curve
 
@@ -44,6 +45,7 @@ __all__ = [
     "offset_cca",
     "paired_bootstrap",
     "published_table",
+    "score_sweep",
     "step_sets",
     "test_retest",
     "train_probe",

@@ -1,17 +1,22 @@
-"""`retrieval-lens detect`: score every head on needle prompts, and write the ranking."""
+"""`retrieval-lens detect`: score every head on needles or questions, and write the ranking."""
 
 from enum import StrEnum
+from functools import partial
 from itertools import product
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from retrieval_lens.cli import options
+from retrieval_lens.cli import options, tasks
 from retrieval_lens.errors import InputError
 
 if TYPE_CHECKING:
     from retrieval_lens.detectors import Detection, HeadDetector
+    from retrieval_lens.tasks import RetrievalExample
+
+NEEDLES = {"n_tokens": [200], "depth": [0, 0.25, 0.5, 0.75, 1], "seeds": 2}
+QUESTIONS = {"questions": "0-9"}
 
 
 class DetectorName(StrEnum):
@@ -26,23 +31,44 @@ class DetectorName(StrEnum):
 
 def detect(
     model: options.Model = "smollm2-135m",
+    task: tasks.TaskName = tasks.Task.needle,
     detector: Annotated[
-        DetectorName, typer.Option(help="Wu et al., the mean of a step score, QRHead or HeadKV-R2.")
-    ] = DetectorName.wu,
+        DetectorName | None,
+        typer.Option(
+            help="Wu et al., the mean of a step score, QRHead or HeadKV-R2.",
+            show_default="reasoning for questions, else wu",
+        ),
+    ] = None,
     n_tokens: Annotated[
         list[int] | None,
-        typer.Option(help="Length of the haystack in tokens; may be repeated; 200 if not given."),
+        tasks.option(tasks.NEEDLE, "Length of the haystack in tokens; may be repeated.", 200),
     ] = None,
     depth: Annotated[
         list[float] | None,
-        typer.Option(
-            help="Depth of the needle; may be repeated; five depths from 0 to 1 if not given."
+        tasks.option(
+            tasks.NEEDLE, "Depth of the needle; may be repeated.", "five depths from 0 to 1"
         ),
     ] = None,
-    seeds: Annotated[int, typer.Option(help="Needles at each length and depth.")] = 2,
-    seed: Annotated[int, typer.Option(help="Of the first needle; the others count on.")] = 0,
-    haystack: options.Haystack = None,
-    needle: options.Needle = "magic_word",
+    seeds: Annotated[
+        int | None,
+        tasks.option(
+            tasks.NEEDLE,
+            "Needles at each length and depth; their seeds count up from --seed.",
+            NEEDLES["seeds"],
+        ),
+    ] = None,
+    seed: tasks.Seed = None,
+    haystack: tasks.Haystack = None,
+    needle: tasks.Needle = None,
+    source: tasks.Source = None,
+    reader: tasks.Reader = None,
+    questions: Annotated[
+        str | None,
+        tasks.option(tasks.QUESTIONS, tasks.WHICH, QUESTIONS["questions"]),
+    ] = None,
+    n_paragraphs: tasks.Paragraphs = None,
+    orders: tasks.Orders = None,
+    max_tokens: tasks.MaxTokens = None,
     max_new_tokens: options.MaxNewTokens = 64,
     batch_size: Annotated[int, typer.Option(help="Prompts that run together.")] = 8,
     device: options.Device = None,
@@ -55,24 +81,58 @@ def detect(
     """Find a model's retrieval heads and print the strongest."""
     from retrieval_lens.detectors import detect as run
     from retrieval_lens.models import load_model
-    from retrieval_lens.tasks import needle_example
+    from retrieval_lens.tasks import Questions
 
+    needles = tasks.group(
+        NEEDLES, n_tokens=n_tokens, depth=depth, seeds=seeds, haystack=haystack, needle=needle
+    )
+    asked = tasks.group(
+        QUESTIONS,
+        source=source,
+        reader=reader,
+        questions=questions,
+        n_paragraphs=n_paragraphs,
+        orders=orders,
+        max_tokens=max_tokens,
+    )
+    tasks.refuse_other(task, needles, asked)
     if out is not None and (out.is_dir() or not out.parent.is_dir()):
         raise InputError(f"--out {out} is a folder, or in a folder that does not exist")
-    if seeds < 1 or top < 1:
-        raise InputError(f"wanted --seeds and --top of at least 1; got {seeds} and {top}")
+    if needles.values["seeds"] < 1 or top < 1:
+        raise InputError(
+            f"wanted --seeds and --top of at least 1; got {needles.values['seeds']} and {top}"
+        )
+    first = seed or 0
+    if task is tasks.Task.questions:
+        load = tasks.questions(**asked.values, seeds=[first])
+    else:
+        load = partial(_needles, first=first, **needles.values)
     bridge = load_model(model, device=device, dtype=dtype)
-    lengths, depths = n_tokens or [200], depth or [0, 0.25, 0.5, 0.75, 1]
-    examples = [
-        needle_example(bridge.tokenizer, length, at, number, haystack, needle=needle)
-        for length, at, number in product(lengths, depths, range(seed, seed + seeds))
-    ]
-    found = run(
-        bridge, examples, _detector(detector), max_new_tokens=max_new_tokens, batch_size=batch_size
-    )
+    examples = load(bridge.tokenizer)
+    if isinstance(examples, Questions):
+        typer.echo(examples.summary())
+    by = DetectorName.reasoning if task is tasks.Task.questions else DetectorName.wu
+    chosen = _detector(detector or by)
+    found = run(bridge, examples, chosen, max_new_tokens=max_new_tokens, batch_size=batch_size)
     if out is not None:
         found.heads().save(out)
     _print(found, top, out)
+
+
+def _needles(
+    tokenizer: Any,
+    n_tokens: list[int],
+    depth: list[float | int],
+    seeds: int,
+    first: int,
+    **more: Any,
+) -> "list[RetrievalExample]":
+    from retrieval_lens.tasks import needle_example
+
+    return [
+        needle_example(tokenizer, length, at, number, **more)
+        for length, at, number in product(n_tokens, depth, range(first, first + seeds))
+    ]
 
 
 def _detector(name: DetectorName) -> "HeadDetector":

@@ -16,6 +16,8 @@ grid_app = typer.Typer(
 
 Texts = str | None
 Integers = Annotated[Texts, typer.Option(help="Whole numbers: 0,1,5 or 0-4.")]
+AXIS_NAMES = {"n_tokens": "length", "n_paragraphs": "paragraphs", "max_tokens": "length"}
+AXIS_NAMES |= {"order": "their order", "depth": "depth"}
 PLOTTED = ("exact", "answer_chars", "em", "f1", "effect_retrieval", "effect_other")
 
 
@@ -132,19 +134,18 @@ def plot(
     if out.suffix == ".html":
         out.write_text(_page(frame), "utf-8")
     else:
-        viz.grid(frame, measure, **_axes(frame)).write_image(out)
+        frame, axes = _axes(frame)
+        viz.grid(frame, measure, **axes).write_image(out)
     typer.echo(str(out.resolve()))
 
 
 def _page(frame: Any) -> str:
     from retrieval_lens import viz
 
+    frame, axes = _axes(frame)
+    names = f"{AXIS_NAMES[axes['x']]} and {AXIS_NAMES[axes['y']]}"
     parts: list[tuple[str, str | None, Any]] = [
-        (
-            f"{measure} by {_axis_names(frame)}",
-            None,
-            viz.grid(frame, measure, **_axes(frame)),
-        )
+        (f"{measure} by {names}", None, viz.grid(frame, measure, **axes))
         for measure in PLOTTED
         if measure in frame and frame[measure].notna().any()
     ]
@@ -160,15 +161,18 @@ def _page(frame: Any) -> str:
     return viz.page("Grid of ablations", parts, subtitle=f"{models}, {n_prompts} prompts")
 
 
-def _axes(frame: Any) -> dict[str, Any]:
-    """The two axes of a picture: those of needle prompts, or of questions."""
-    if "order" in frame:
-        return {"x": "n_paragraphs", "y": "order"}
-    return {"x": "n_tokens", "y": "depth"}
+def _axes(frame: Any) -> tuple[Any, dict[str, Any]]:
+    """The table, and the two axes of a picture: those of needle prompts, or of questions.
 
-
-def _axis_names(frame: Any) -> str:
-    return "paragraphs and their order" if "order" in frame else "length and depth"
+    Questions in one order differ in the depth of their facts, which is rounded to quarters.
+    """
+    if "order" not in frame:
+        return frame, {"x": "n_tokens", "y": "depth"}
+    x = "max_tokens" if frame["max_tokens"].nunique() > 1 else "n_paragraphs"
+    if frame["order"].nunique() > 1:
+        return frame, {"x": x, "y": "order", "opacity": "valid"}
+    quarters = (frame["depth"].astype(float) * 4).round() / 4
+    return frame.assign(depth=quarters), {"x": x, "y": "depth", "opacity": "examples"}
 
 
 def _print_means(frame: Any) -> None:
@@ -185,7 +189,9 @@ def _print_means(frame: Any) -> None:
         *names, k = place
         means = [f"{part[one].mean():.3f}" for one in shown]
         has_k = bool(part["k"].notna().all())
-        table.add_row(*map(str, names), str(k) if has_k else "", *means, str(len(part)))
+        table.add_row(
+            *map(str, names), str(k) if has_k else "", *means, str(int(part["valid"].sum()))
+        )
     Console().print(table)
 
 

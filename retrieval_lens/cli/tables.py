@@ -17,10 +17,11 @@ def printable(text: str) -> str:
 
 
 def summary(trace: Trace) -> str:
-    """Metrics, and how many head-steps copy by each of the two readings of Eq. 1."""
+    """Metrics, and how many head-steps are active by Eq. 1, in both readings, and by Eq. 2."""
     metrics = "  ".join(f"{name} {value:.2f}" for name, value in trace.metrics.items())
     counts = [int(trace.active(n).sum()) for n in ("copy_paste", "copy_paste_position")]
-    return f"{metrics}\ncopy-paste head-steps: {counts[0]} by token, {counts[1]} by position"
+    copying = f"copy-paste head-steps: {counts[0]} by token, {counts[1]} by position"
+    return f"{metrics}\n{copying}\nreasoning head-steps: {int(trace.active('reasoning').sum())}"
 
 
 def head_name(layer: int, head: int) -> str:
@@ -30,12 +31,18 @@ def head_name(layer: int, head: int) -> str:
 
 def active_heads(trace: Trace, score: str) -> list[list[str]]:
     """Names of the active heads of each step, highest score first."""
+    return [[name for name, _ in heads] for heads in _active(trace, score)]
+
+
+def _active(trace: Trace, score: str) -> list[list[tuple[str, float]]]:
     active, scores = trace.active(score), trace.scores[score]
     steps = []
     for t in range(trace.n_steps):
-        found = active[t].nonzero().tolist()
-        found.sort(key=lambda head: (-float(scores[t, head[0], head[1]]), head))
-        steps.append([head_name(*head) for head in found])
+        found = [
+            (head, float(scores[t, head[0], head[1]])) for head in active[t].nonzero().tolist()
+        ]
+        found.sort(key=lambda one: (-one[1], one[0]))
+        steps.append([(head_name(*head), value) for head, value in found])
     return steps
 
 
@@ -69,11 +76,36 @@ def step_table(trace: Trace, most: int = 3) -> Table:
     return table
 
 
+def reasoning_table(trace: Trace, most: int = 3) -> Table:
+    """One line a step: chance level and threshold of Eq. 2, and the heads above it."""
+    title = "Heads above the threshold of the reasoning score, strongest first"
+    table = Table(title=title, title_justify="left")
+    for name in ("step", "token", "chance", "threshold", "heads", "strongest"):
+        left = name in ("token", "strongest")
+        table.add_column(name, justify="left" if left else "right", no_wrap=True)
+    for t, (token, heads) in enumerate(
+        zip(trace.str_tokens, _active(trace, "reasoning"), strict=True)
+    ):
+        levels = [f"{float(of['reasoning'][t]):.3f}" for of in (trace.chance, trace.thresholds)]
+        strongest = "  ".join(f"{name} {value:.2f}" for name, value in heads[:most])
+        table.add_row(str(t), escape(repr(token)[1:-1]), *levels, str(len(heads)), strongest)
+    return table
+
+
 def as_json(trace: Trace) -> dict[str, Any]:
-    """The trace as JSON: response, metrics, and the active heads of each step by each score."""
+    """The trace as JSON: response, metrics, and each step's heads, chance level and threshold.
+
+    A chance level that has no meaning is null.
+    """
     by_score = {name: active_heads(trace, name) for name in trace.scores}
     steps = [
-        {"step": t, "token": token, "active": {name: by_score[name][t] for name in by_score}}
+        {
+            "step": t,
+            "token": token,
+            "active": {name: by_score[name][t] for name in by_score},
+            "chance": {name: _number(values[t]) for name, values in trace.chance.items()},
+            "threshold": {name: _number(values[t]) for name, values in trace.thresholds.items()},
+        }
         for t, token in enumerate(trace.str_tokens)
     ]
     return {
@@ -87,3 +119,8 @@ def as_json(trace: Trace) -> dict[str, Any]:
         },
         "provenance": dict(trace.provenance),
     }
+
+
+def _number(value: Any) -> float | None:
+    """JSON has no NaN."""
+    return None if value != value else float(value)

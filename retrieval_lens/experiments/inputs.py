@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from retrieval_lens.errors import InputError
+from retrieval_lens.errors import InputError, InvalidExampleError
 from retrieval_lens.experiments.cells import DETECT, MATCHED, OWN, Cell, grid_cells
 from retrieval_lens.experiments.grid import Grid
 from retrieval_lens.experiments.store import RunFolder
@@ -20,9 +20,16 @@ def ranking(grid: Grid, results: Sequence[Any]) -> HeadSet:
 
     Returns:
         What `static_heads(traces, k=None)` returns for the same traces; empty without a corpus.
+
+    Raises:
+        InvalidExampleError: There is a corpus, and every prompt of it is invalid.
     """
     if not results:
         return HeadSet()
+    reasons = [result["invalid"] for result in results if "invalid" in result]
+    results = [result for result in results if "invalid" not in result]
+    if not results:
+        raise InvalidExampleError(f"every prompt of the detection corpus is invalid: {reasons[0]}")
     n_steps = sum(result["n_steps"] for result in results)
     sums = [sum(column) for column in zip(*(result["sums"] for result in results), strict=True)]
     order = sorted(range(len(sums)), key=lambda i: (-sums[i], i))
@@ -77,7 +84,7 @@ def stage_inputs(folder: RunFolder, stage: str, model: str) -> dict[Cell, dict[s
         return {cell: {"ranking": static, "count": None} for cell in cells[OWN]}
     counts = _counts(folder, cells[OWN])
     return {
-        cell: {"ranking": static, "count": counts[cell.without(folder.grid.replicate)]}
+        cell: {"ranking": static, "count": counts.get(cell.without(folder.grid.replicate))}
         for cell in cells[MATCHED]
     }
 
@@ -92,6 +99,8 @@ def _counts(folder: RunFolder, cells: Sequence[Cell]) -> dict[Any, dict[str, int
     groups: dict[Any, list[Any]] = {}
     for cell in cells:
         result = folder.read(cell)
+        if "invalid" in result:
+            continue
         kept = {
             "runs": {"dynamic": result.get("runs", {}).get("dynamic")},
             "effects": {"dynamic": result.get("effects", {}).get("dynamic")},

@@ -1,4 +1,4 @@
-"""Multi-hop questions over number of paragraphs x order of paragraphs (Sec. 4)."""
+"""Multi-hop questions over length of the context x place of the facts (Sec. 4)."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -35,6 +35,8 @@ class QuestionGrid(Grid):
         detection_questions: Of the detection corpus, none of them in `questions`; empty for none.
         n_paragraphs: Paragraphs of the context, the gold ones among them.
         orders: Of the paragraphs: given, shuffled, facts_first, facts_middle, facts_last.
+        max_tokens: The context is cut to so many tokens; None leaves it whole. A question that
+            loses a fact is invalid: it is not run, and has rows with `valid` False.
         seed: Draws the distractors and shuffles.
 
     Raises:
@@ -50,7 +52,10 @@ class QuestionGrid(Grid):
     task: ClassVar[str] = "questions"
     metrics: ClassVar[tuple[str, ...]] = ("em", "f1", "truncated")
     details: ClassVar[tuple[str, ...]] = ("question_id", "type", "depth", "n_tokens")
-    axes: ClassVar[tuple[str, ...]] = ("source", "n_paragraphs", "order", "question")
+    axes: ClassVar[tuple[str, ...]] = (
+        *("source", "n_paragraphs", "order", "max_tokens"),
+        "question",
+    )
     replicate: ClassVar[str] = "question"
 
     score: str = "reasoning"
@@ -61,6 +66,7 @@ class QuestionGrid(Grid):
     detection_questions: Any = tuple(range(40, 50))
     n_paragraphs: Any = (10,)
     orders: Any = ("given",)
+    max_tokens: Any = (None,)
     seed: int = 0
 
     def __post_init__(self) -> None:
@@ -68,7 +74,8 @@ class QuestionGrid(Grid):
             self._set(name, whole_numbers(name, getattr(self, name)))
         self._set("orders", several(self.orders))
         self._set("n_paragraphs", whole_numbers("n_paragraphs", self.n_paragraphs))
-        require_lists(self, ("questions", "n_paragraphs", "orders"))
+        self._set("max_tokens", _cuts(self.max_tokens))
+        require_lists(self, ("questions", "n_paragraphs", "orders", "max_tokens"))
         for order in self.orders:
             if order not in ORDERS:
                 raise UnknownNameError(f"no order {order!r}; known: {', '.join(ORDERS)}")
@@ -88,15 +95,16 @@ class QuestionGrid(Grid):
     def places(self, detection: bool) -> Sequence[Place]:
         """Every combination; see `Grid`."""
         chosen = self.detection_questions if detection else self.questions
-        found = product([self.source], self.n_paragraphs, self.orders, chosen)
+        layouts = product(self.n_paragraphs, self.orders, self.max_tokens)
+        found = ((self.source, *layout, one) for layout in layouts for one in chosen)
         return [dict(zip(self.axes, values, strict=True)) for values in found]
 
     def example(self, tokenizer: Any, place: Place) -> RetrievalExample:
         """The question's prompt; see `Grid`.
 
         Raises:
-            InputError: The file has no such question, or it cannot be used (its facts are not
-                there, say).
+            InputError: The file has no such question.
+            InvalidExampleError: It cannot be used: its facts are not there, or cut off.
         """
         questions = _read(self.source, self.reader)
         if place["question"] >= len(questions):
@@ -104,7 +112,7 @@ class QuestionGrid(Grid):
                 f"there is no question {place['question']} in {self.source!r}: it has "
                 f"{len(questions)}, counted from 0"
             )
-        options = {"n_paragraphs": place["n_paragraphs"], "order": place["order"]}
+        options = {name: place[name] for name in ("n_paragraphs", "order", "max_tokens")}
         options |= {"seed": self.seed, "dataset": self.source if self.is_own else self.reader}
         return hotpotqa.load([questions[place["question"]]], tokenizer, **options)[0]
 
@@ -112,8 +120,9 @@ class QuestionGrid(Grid):
         """None: the contexts of two questions have nothing in common."""
 
     def reference_places(self) -> Sequence[Place]:
-        """The detection questions with the first number of paragraphs and order."""
+        """The detection questions in the first layout."""
         first = {"n_paragraphs": self.n_paragraphs[0], "order": self.orders[0]}
+        first["max_tokens"] = self.max_tokens[0]
         return [place for place in self.places(detection=True) if place | first == place]
 
     def sources(self) -> dict[str, str]:
@@ -129,6 +138,14 @@ class QuestionGrid(Grid):
     def has_corpus(self) -> bool:
         """Whether there are detection questions."""
         return bool(self.detection_questions)
+
+
+def _cuts(value: Any) -> tuple[int | None, ...]:
+    """Lengths, None among them where the context may stay whole."""
+    lengths = [one for one in several(value) if one is not None]
+    if min(whole_numbers("max_tokens", lengths), default=1) < 1:
+        raise InputError(f"wanted max_tokens >= 1, or None; got {value}")
+    return tuple(None if one is None else one.__index__() for one in several(value))
 
 
 @cache

@@ -40,6 +40,8 @@ def load_active(
     opened = open_folder(folder)
     found = []
     for cell, result in finished(opened, OWN, partial, chosen_model(opened, model)):
+        if "invalid" in result:
+            continue
         steps = result["clean"]["active"]
         n_layers, n_heads = result["shape"]
         active = torch.zeros(len(steps), n_layers * n_heads, dtype=torch.bool)
@@ -109,8 +111,11 @@ def finished(
         yield cell, result
 
 
-def runs(folder: RunFolder, partial: bool) -> Iterator[tuple[Cell, Any, Variant]]:
-    """Every run, prompts in order, the variants of each in the order of the grid's conditions."""
+def runs(folder: RunFolder, partial: bool) -> Iterator[tuple[Cell, Any, Any, Variant]]:
+    """Every run, prompts in order, the variants of each in the order of the grid's conditions.
+
+    Yields the cell, what is known of its prompt, the result of the run's stage, and the variant.
+    """
     own = dict(finished(folder, OWN, partial))
     matched = {(c.model, c.place): r for c, r in finished(folder, MATCHED, partial)}
     for cell, result in own.items():
@@ -119,4 +124,4 @@ def runs(folder: RunFolder, partial: bool) -> Iterator[tuple[Cell, Any, Variant]
         for variant in folder.grid.variants:
             found = of_stage[stages[variant]]
             if found is not None:
-                yield cell, found, variant
+                yield cell, result, found, variant

@@ -15,6 +15,7 @@ from retrieval_lens.experiments.store import RunFolder, open_folder
 if TYPE_CHECKING:
     from pandas import DataFrame
 
+LEVELS = ("chance", "lift")
 STEP_COLUMNS = ("step", "n_heads", "delta_log_prob", "kl", "is_retrieval")
 COLUMNS = (
     *("condition", "k", "draw"),
@@ -35,6 +36,9 @@ def load_results(folder: str | Path, partial: bool = False) -> "DataFrame":
     Returns:
         `model, needle, haystack, n_tokens, depth, seed, example_id, prompt`, the prompt (the last
         is a digest of its tokens; other tasks have other axes);
+        `valid`, False where no valid prompt could be made: nothing was run there;
+        `chance, lift`, of the clean response: mean chance level of the grid's score, and the mean
+        of score over chance where a head is active (missing for scores without a chance level);
         `condition, k, draw`, what was masked;
         `count, exact, answer_chars, rouge_l, truncated, outcome, text, n_steps, n_masked_mean,
         compensated_overlap`, the free-running response: heads that a matched condition was given,
@@ -60,19 +64,33 @@ def results_frame(folder: RunFolder, partial: bool = False) -> "DataFrame":
         ranked = static_ranking(folder, model, partial).top(folder.grid.static_k)
         static[model] = {(head.layer, head.head) for head in ranked}
     rows = [
-        _where(cell, result)
+        _where(cell, own)
+        | {name: own.get("clean", {}).get(name) for name in LEVELS}
         | _what(variant)
         | _response(result, variant, static.get(cell.model, set()), folder.grid.metrics)
         | _effect(result, variant)
-        for cell, result, variant in runs(folder, partial)
+        for cell, own, result, variant in runs(folder, partial)
     ]
     frame = DataFrame(rows, columns=_columns(folder.grid))
-    return frame.astype(dict.fromkeys(_WHOLE, "Int64"))
+    whole = [name for name in (*_WHOLE, "max_tokens") if name in frame]
+    return frame.astype({**dict.fromkeys(whole, "Int64"), **dict.fromkeys(LEVELS, float)})
+
+
+def invalid_prompts(frame: "DataFrame") -> str:
+    """How many prompts are invalid; "" where none is."""
+    places = list(frame.columns[: frame.columns.get_loc("example_id")])
+    valid = frame.drop_duplicates(places)["valid"].tolist()
+    if all(valid):
+        return ""
+    return (
+        f"{valid.count(False)} of {len(valid)} prompts are invalid (a fact is cut off, say) and were "
+        f"not run; the column `valid` tells which"
+    )
 
 
 def repeated_prompts(frame: "DataFrame") -> str:
     """What to know of prompts that are there under two names; "" where there are none."""
-    prompts = frame.drop_duplicates(["model", "example_id"])
+    prompts = frame.loc[frame["valid"]].drop_duplicates(["model", "example_id"])
     n_same = int(prompts.duplicated(["model", "prompt"]).sum())
     if not n_same:
         return ""
@@ -107,22 +125,25 @@ def load_step_effects(folder: str | Path, partial: bool = False) -> "DataFrame":
         raise InputError(f"{folder} has no step effects: its grid measured {opened.grid.measures}")
     whole = dict.fromkeys(("k", "draw", "count"), "Int64")
     parts = []
-    for cell, result, variant in runs(opened, partial):
+    for cell, own, result, variant in runs(opened, partial):
+        if "invalid" in own:
+            continue
         effects = {name: result["effects"][variant.label][name] for name in STEP_COLUMNS}
         masked = {**_what(variant), "count": (result["count"] or {}).get("step_effect")}
-        parts.append(DataFrame({**_where(cell, result), **masked, **effects}))
+        parts.append(DataFrame({**_where(cell, own), **masked, **effects}))
     return concat([part.astype(whole) for part in parts], ignore_index=True)
 
 
 def _columns(grid: Grid) -> list[str]:
-    start = ["model", *grid.axes, "example_id", "prompt", *grid.details]
+    start = ["model", *grid.axes, "example_id", "prompt", "valid", *grid.details, *LEVELS]
     i = COLUMNS.index("METRICS")
     return [*start, *COLUMNS[:i], *grid.metrics, *COLUMNS[i + 1 :]]
 
 
 def _where(cell: Cell, result: Any) -> dict[str, Any]:
-    named = {name: result[name] for name in ("example_id", "prompt")}
-    return {**cell.where, **named, **result.get("details", {})}
+    named = {name: result.get(name) for name in ("example_id", "prompt")}
+    valid = {"valid": "invalid" not in result}
+    return {**cell.where, **named, **valid, **result.get("details", {})}
 
 
 def _what(variant: Variant) -> dict[str, Any]:

@@ -23,7 +23,12 @@ from retrieval_lens.experiments.executors import (
 )
 from retrieval_lens.experiments.grid import Grid
 from retrieval_lens.experiments.inputs import fingerprint, stage_inputs
-from retrieval_lens.experiments.results import repeated_prompts, results_frame, results_parquet
+from retrieval_lens.experiments.results import (
+    invalid_prompts,
+    repeated_prompts,
+    results_frame,
+    results_parquet,
+)
 from retrieval_lens.experiments.store import RunFolder, locked_folder
 from retrieval_lens.models import model_info
 from retrieval_lens.models.stages import note
@@ -125,8 +130,9 @@ def run_with(
         run_cells(folder, open_executor, progress)
         frame = results_frame(folder)
         folder.write_results(results_parquet(frame))
-    if repeated := repeated_prompts(frame):
-        note(repeated, progress)
+    for problem in (invalid_prompts(frame), repeated_prompts(frame)):
+        if problem:
+            note(problem, progress)
     return frame
 
 

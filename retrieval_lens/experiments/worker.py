@@ -9,11 +9,13 @@ Heads are written as layer x heads-a-layer + head.
 """
 
 import math
+from contextlib import suppress
 from typing import Any
 
 from torch import Tensor
 
 from retrieval_lens.ablation import Ablator
+from retrieval_lens.errors import InvalidExampleError
 from retrieval_lens.experiments.cells import DETECT, OWN, Cell, stage_variants
 from retrieval_lens.experiments.conditions import SCORES, Known, condition
 from retrieval_lens.experiments.grid import Grid, Place
@@ -57,17 +59,23 @@ class GridWorker:
             cell: Which.
             inputs: `ranking`, all heads by detection score (a `HeadSet` as JSON; None for stage
                 `detect`), and `count` of heads for each measure (None but for stage `matched`).
+
+        Returns:
+            With `invalid`, why the prompt cannot be used, and nothing measured where that is so.
         """
         place = dict(cell.place)
-        example = self.grid.example(self.model.tokenizer, place)
+        shape = {"shape": list(self.ablator.shape), "model": self.label}
+        try:
+            example = self.grid.example(self.model.tokenizer, place)
+        except InvalidExampleError as error:
+            return {**shape, "invalid": str(error)}
         prefix = self._prefix(place)
         known = {
+            **shape,
             "example_id": example.id,
             "prompt": digest(example.token_ids.tolist()),
             "n_prompt_tokens": len(example.token_ids),
             "details": {name: example.meta.get(name) for name in self.grid.details},
-            "shape": list(self.ablator.shape),
-            "model": self.label,
         }
         trace = None
         if cell.stage in (DETECT, OWN) or "step_effect" in self.grid.measures:
@@ -95,14 +103,12 @@ class GridWorker:
 
     def _reference(self) -> list[Trace]:
         """Clean traces for mean ablation: the replicates of the first place of each kind."""
-        return [
-            self.tracer.trace(
-                self.grid.example(self.model.tokenizer, place),
-                self.grid.max_new_tokens,
-                progress=False,
-            )
-            for place in self.grid.reference_places()
-        ]
+        found = []
+        for place in self.grid.reference_places():
+            with suppress(InvalidExampleError):
+                example = self.grid.example(self.model.tokenizer, place)
+                found.append(self.tracer.trace(example, self.grid.max_new_tokens, progress=False))
+        return found
 
     def _sums(self, trace: Trace) -> dict[str, Any]:
         sums = trace.score(self.grid.score).double().sum(0).flatten().tolist()
@@ -110,7 +116,11 @@ class GridWorker:
 
     def _clean(self, trace: Trace) -> dict[str, Any]:
         clean = {"tokens": trace.tokens.tolist(), "text": trace.text, "metrics": trace.metrics}
-        return {"clean": {**clean, "active": _flat(trace.active(self.grid.score))}}
+        active = trace.active(self.grid.score)
+        levels = {"chance": trace.chance[self.grid.score].double().mean().item()}
+        levels["lift"] = trace.lift(self.grid.score)[active].double().mean().item()
+        clean |= {name: _number(value) for name, value in levels.items()}
+        return {"clean": {**clean, "active": _flat(active)}}
 
     def _conditions(
         self,

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from importlib.resources import as_file, files
 from typing import Any, SupportsIndex
 
-from retrieval_lens.errors import InputError, UnknownNameError
+from retrieval_lens.errors import InputError, InvalidExampleError, UnknownNameError
 from retrieval_lens.tasks.example import RetrievalExample
 from retrieval_lens.tasks.multihop_formats import HOTPOTQA
 from retrieval_lens.tasks.multihop_prompt import ORDERS, Layout, Unusable, build_example
@@ -106,7 +106,8 @@ def load(
         FileNotFoundError: There is no such file.
         FileFormatError: Not a file of that format; a record without a field, or with an empty one.
         UnknownNameError: Unknown reader or order.
-        InputError: A number out of range, two questions of one id, or every question dropped.
+        InputError: A number out of range, or two questions of one id.
+        InvalidExampleError: Every question was dropped.
         ChatTemplateError: `chat=True` without a usable template.
 
     Example:
@@ -131,7 +132,7 @@ def load(
     )
     found = _build(tokenizer, read(source, reader), layout, limit)
     if not found:
-        raise InputError(f"no question can be used: {found.summary()}")
+        raise InvalidExampleError(f"no question can be used: {found.summary()}")
     return found
 
 

@@ -11,7 +11,7 @@ import plotly.graph_objects as go
 from retrieval_lens.errors import InputError
 from retrieval_lens.viz.labels import escape
 from retrieval_lens.viz.style import FRAMED, arrange
-from retrieval_lens.viz.summary import require_columns, series_names, summarise
+from retrieval_lens.viz.summary import levels, require_columns, series_names, summarise
 
 PALETTE = ("#1f6bb0", "#d9772b", "#3f8f6b", "#8a3d7a", "#6b6b6b", "#b8a021", "#12365c", "#8a3d00")
 _SERIES = " series"  # no column of a table is called so
@@ -80,7 +80,7 @@ def curves(
     return arrange(
         figure,
         title or f"{' and '.join(measures)} against {x}",
-        _subtitle(parts, bool(edges)),
+        " · ".join(filter(None, [_subtitle(parts, bool(edges)), levels(frame)])),
         template,
         width,
         height or 420,

@@ -1,4 +1,4 @@
-"""A grid of runs as heat maps, length by depth, one for each condition (Figs. 2, 9-11).
+"""A grid of runs as heat maps, length by depth, one for each condition (Figs. 2, 6, 9-14).
 
 All panels share one colour scale. A cell is the mean over its examples; the hover has the interval
 and the number of examples. https://arxiv.org/abs/2602.11162
@@ -13,10 +13,11 @@ from plotly.subplots import make_subplots
 from retrieval_lens.errors import InputError
 from retrieval_lens.viz.labels import escape
 from retrieval_lens.viz.style import FRAMED, NO_VALUE, arrange, colour_bar, colours
-from retrieval_lens.viz.summary import require_columns, series_names, summarise
+from retrieval_lens.viz.summary import levels, require_columns, series_names, summarise
 
 SHARES = ("exact", "answer_chars", "rouge_l", "em", "f1", "truncated")  # drawn on a scale up to 1
 MOST_COLUMNS, MOST_LABELLED = 4, 60
+EXAMPLES = "examples"
 MOST_VEIL = 0.85  # so that the number in a cell without valid examples can still be read
 _VEIL = [[0.0, "rgba(255, 255, 255, 0)"], [1.0, "rgba(255, 255, 255, 1)"]]
 
@@ -46,7 +47,8 @@ def grid(
         panel: Column with one panel a value.
         x: Column of the horizontal axis.
         y: Column of the vertical axis, smallest on top.
-        opacity: Column of shares from 0 to 1, such as of valid examples: pale cells have few.
+        opacity: Column of shares from 0 to 1, such as `valid`: pale cells have low ones. Or
+            `"examples"`: pale cells have few examples beside the fullest cell.
         title: plain text above the figure.
         colour_bar: what the colours mean, with its unit.
         template: a Plotly template; white by default.
@@ -70,12 +72,13 @@ def grid(
         >>> len(grid(runs).data)
         2
     """
-    names = [panel, x, y, measure, *([opacity] if opacity else [])]
-    require_columns(frame, names)
+    shares = None if opacity in (None, EXAMPLES) else opacity
+    require_columns(frame, [panel, x, y, measure, *([shares] if shares else [])])
+    frame = frame[frame[x].notna() & frame[y].notna()]
     frame = frame.assign(**{panel: _panel_names(frame, panel)})
     cells = summarise(frame, [panel, x, y], measure)
     xs, ys = sorted(frame[x].unique()), sorted(frame[y].unique())
-    panels = list(dict.fromkeys(frame[panel]))
+    panels, most = list(dict.fromkeys(frame[panel])), cells["n"].max()
     n_columns = min(MOST_COLUMNS, len(panels))
     n_rows = -(-len(panels) // n_columns)
     figure = make_subplots(
@@ -92,18 +95,24 @@ def grid(
         part = cells[cells[panel] == name]
         figure.add_trace(_heat_map(part, measure, (x, y), (xs, ys)), row=row, col=column)
         if opacity:
-            rows = frame[frame[panel] == name]
+            rows = frame[frame[panel] == name] if shares else part.assign(examples=part["n"] / most)
             figure.add_trace(_veil(rows, opacity, (x, y), (xs, ys)), row=row, col=column)
     _axes(figure, (x, y), (xs, ys), (len(panels), n_columns))
     _colours(figure, cells["mean"].to_numpy(float), measure, colour_bar)
     return arrange(
         figure,
         title or f"{measure} by {x} and {y}",
-        "mean over examples" + (f" · pale: low {opacity}" if opacity else ""),
+        " · ".join(filter(None, ["mean over examples", _pale(opacity), levels(frame)])),
         template,
         width or min(1200, 190 + n_columns * max(170, 52 * len(xs) + 30)),
         height or 130 + n_rows * max(150, 30 * len(ys) + 60),
     )
+
+
+def _pale(opacity: str | None) -> str:
+    if opacity == EXAMPLES:
+        return "pale: few examples, grey: none"
+    return f"pale: low {opacity}" if opacity else ""
 
 
 def _panel_names(frame: Any, panel: str) -> list[str]:

@@ -79,6 +79,12 @@ def _matrix(values: Any) -> Float[np.ndarray, "layer head"]:
     return matrix
 
 
+def mean_chance(traces: Sequence[Any], score: str) -> float:
+    """What a head that attends uniformly scores, mean over the steps; NaN where there is none."""
+    levels = [to_numpy(trace.chance[score]) for trace in traces if score in trace.chance]
+    return float(np.concatenate(levels).mean()) if levels else np.nan
+
+
 def head_map(
     values: Any,
     *,
@@ -127,6 +133,8 @@ def head_map(
     n_steps = sum(len(trace.str_tokens) for trace in traces) if traced else 0
     n_layers, n_heads = matrix.shape
     subtitle = f"mean over {n_steps} decode steps" if traced else ""
+    if traced and not np.isnan(chance := mean_chance(traces, score)):
+        subtitle += f" · chance level {chance:.2g} on average"
     if np.isnan(matrix).any():
         subtitle = " · ".join(filter(None, [subtitle, "grey: no value"]))
     figure = _cells(matrix, colour_bar or (f"mean {score} score" if traced else "value"))

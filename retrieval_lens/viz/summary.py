@@ -39,6 +39,20 @@ def series_names(frame: Any, column: str) -> list[str]:
     return names.tolist()
 
 
+def levels(frame: Any) -> str:
+    """Chance level and lift of the grid's score, where the table has them; else "".
+
+    Example:
+        >>> import pandas as pd
+        >>> levels(pd.DataFrame({"chance": [0.08, 0.1], "lift": [5.0, 6.0]}))
+        'chance level 0.09, lift of active heads 5.5'
+    """
+    if not {"chance", "lift"} <= set(frame.columns) or not frame["chance"].notna().any():
+        return ""
+    chance, lift = frame["chance"].mean(), frame["lift"].mean()
+    return f"chance level {chance:.2g}, lift of active heads {lift:.2g}"
+
+
 def summarise(frame: Any, by: Sequence[str], measure: str) -> Any:
     """Mean and 95 % interval of `measure` over examples, for every combination of `by`.
 

@@ -7,7 +7,7 @@ NAMES = {
     "asymmetric_loss", "beside_paper", "bootstrap_mean",
     "compare_conditions", "dynamism", "evaluate_probe", "head_activity",
     "holm", "mcnemar", "offset_cca", "paired_bootstrap", "published_table",
-    "step_sets", "test_retest", "train_probe", "trajectories", "trajectory",
+    "score_sweep", "step_sets", "test_retest", "train_probe", "trajectories", "trajectory",
     "unique_heads_curve", "wilson",
 }  # fmt: skip
 

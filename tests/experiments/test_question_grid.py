@@ -1,6 +1,7 @@
 """Grids of multi-hop questions, against the library used by hand."""
 
 import json
+from dataclasses import replace
 
 import pandas as pd
 import pytest
@@ -16,6 +17,7 @@ from retrieval_lens.experiments import (
     load_active,
     load_results,
     load_static,
+    load_step_effects,
     run_grid,
 )
 from tests.experiments.fake_worker import FakeWorker, run_fake
@@ -35,7 +37,10 @@ def test_places_are_every_combination():
     grid = QuestionGrid(questions=[1, 2, 5], n_paragraphs=(4, 10), orders=("given", "shuffled"))
     places = grid.places(detection=False)
     assert len(places) == 3 * 2 * 2
-    assert places[0] == {"source": "own", "n_paragraphs": 4, "order": "given", "question": 1}
+    assert places[0] == {
+        **{"source": "own", "n_paragraphs": 4, "order": "given", "max_tokens": None},
+        "question": 1,
+    }
     assert len(grid.places(detection=True)) == 10 * 2 * 2
     assert grid.score == "reasoning" and grid.shared_start(places[0]) is None
 
@@ -61,6 +66,8 @@ def test_a_grid_knows_its_task_in_json():
         ({"questions": []}, InputError, "questions is empty"),
         ({"questions": [-1]}, InputError, "wanted questions >= 0"),
         ({"n_paragraphs": 0}, InputError, "n_paragraphs >= 1"),
+        ({"max_tokens": [100, 0]}, InputError, "wanted max_tokens >= 1, or None"),
+        ({"max_tokens": [None, "x"]}, InputError, "max_tokens holds whole numbers; got 'x'"),
         ({"orders": "backwards"}, UnknownNameError, "no order 'backwards'; known: given"),
         ({"detection_questions": []}, InputError, "needs static heads: give a detection corpus"),
     ],
@@ -130,10 +137,68 @@ def test_the_command_takes_its_config(capsys, monkeypatch, tmp_path):
         assert exit.value.code == 0, capsys.readouterr().err
     assert isinstance(grids[0], QuestionGrid) and grids[0].mode == "uniform"
     frame = load_results(tmp_path / "out")
-    assert list(frame.columns[:7]) == [
-        *("model", "source", "n_paragraphs", "order", "question", "example_id", "prompt")
+    assert list(frame.columns[:9]) == [
+        *("model", "source", "n_paragraphs", "order", "max_tokens", "question"),
+        *("example_id", "prompt", "valid"),
     ]
     assert "f1 by paragraphs and their order" in (tmp_path / "page.html").read_text()
+
+
+CUT = QuestionGrid(
+    questions=[3, 4, 5],
+    detection_questions=[50, 51],
+    n_paragraphs=4,
+    max_tokens=(150, 1000),
+    conditions=("none", "dynamic", "static"),
+    measures="step_effect",
+    max_new_tokens=2,
+    device="cpu",
+)
+
+
+@pytest.mark.slow
+def test_a_question_that_loses_a_fact_is_counted_and_not_run(smollm2, tmp_path, capsys):
+    frame = run_grid(CUT, tmp_path, model=smollm2)
+    made = {
+        cut: rl.tasks.hotpotqa.own(smollm2.tokenizer, n_paragraphs=4, max_tokens=cut)
+        for cut in CUT.max_tokens
+    }
+    known = [one.id for one in rl.tasks.hotpotqa.read("own")]
+    whole = {(cut, known.index(e.meta["question_id"])) for cut in made for e in made[cut]}
+    rows = frame[frame.condition == "dynamic"]
+    found = {(row.max_tokens, row.question): row.valid for row in rows.itertuples()}
+    assert found == {(c, q): (c, q) in whole for c in CUT.max_tokens for q in CUT.questions}
+    assert 0 < rows.valid.sum() < 6, "both kinds are there"
+    assert (frame.groupby("condition").size() == 6).all(), "a row for each, valid or not"
+    gone = frame[~frame.valid]
+    empty = ["example_id", "prompt", "effect_retrieval", "n_masked_mean_effect", "chance", "lift"]
+    assert gone[empty].isna().all().all()
+    assert frame[frame.valid].example_id.notna().all()
+    ids = set(frame[frame.valid].example_id)
+    assert {one.example_id for one in load_active(tmp_path)} == ids
+    assert set(load_step_effects(tmp_path).example_id) == ids
+    detection = [(c, q) for c in CUT.max_tokens for q in CUT.detection_questions]
+    assert len(load_static(tmp_path).example_ids) == len(whole.intersection(detection)) < 4
+    assert f"{len(gone) // 3} of 6 prompts are invalid" in capsys.readouterr().err
+
+
+def test_a_corpus_without_a_valid_prompt_is_refused(smollm2, tmp_path):
+    grid = replace(CUT, max_tokens=5)
+    with pytest.raises(InputError, match="every prompt of the detection corpus is invalid: no que"):
+        run_grid(grid, tmp_path, model=smollm2, progress=False)
+
+
+def test_chance_and_lift_stand_beside_the_effect(smollm2, questions_run):
+    frame = questions_run[1]
+    example = SMALL.example(smollm2.tokenizer, SMALL.places(False)[0])
+    trace = rl.RetrievalTracer(smollm2).trace(example, 3)
+    active, scores = trace.active("reasoning"), trace.scores["reasoning"]
+    chances = trace.chance["reasoning"].tolist()
+    lifts = [float(scores[t, la, h]) / chances[t] for t, la, h in active.nonzero().tolist()]
+    rows = frame[frame.example_id == example.id]
+    assert rows.chance.to_numpy() == pytest.approx(sum(chances) / len(chances), rel=1e-4)
+    assert rows.lift.to_numpy() == pytest.approx(sum(lifts) / len(lifts), rel=1e-4)
+    assert (rows.lift > 1).all() and len(rows) == 4, "also beside conditions that ran later"
 
 
 def test_heat_maps_of_names():

@@ -6,7 +6,7 @@ import pytest
 from scipy.stats import bootstrap
 
 from retrieval_lens.errors import InputError, UnknownNameError
-from retrieval_lens.viz import grid
+from retrieval_lens.viz import curves, grid
 from retrieval_lens.viz.summary import summarise
 
 
@@ -97,6 +97,13 @@ def test_pale_cells_have_few_valid_examples():
         grid(runs(depth=[0.0, 1.0], valid=[1.0, 20]), opacity="valid")
 
 
+def test_cells_with_few_examples_are_pale():
+    frame = runs(depth=[0.0, 0.0, 1.0, None], example_id=["a", "b", "c", "d"])
+    values, veil = grid(frame, opacity="examples").data
+    assert np.shape(values.z) == (2, 1), "a row without a depth has no place"
+    np.testing.assert_allclose(veil.z, [[0.0], [0.85 / 2]])
+
+
 def test_rows_without_a_number_are_left_out():
     frame = runs(depth=[0.0, 1.0, 1.0], exact=[1.0, None, 0.0])
     assert grid(frame).data[0].z.tolist() == [[1.0], [0.0]]
@@ -138,3 +145,11 @@ def test_a_haystack_with_one_example_is_drawn_with_the_others():
 def test_the_same_prompt_under_two_models_is_two_examples():
     frame = runs(nats=[0.0, 1.0], example_id=["a", "a"], model=["m", "n"])
     assert summarise(frame, ["depth"], "nats").n.item() == 2
+
+
+def test_chance_level_and_lift_stand_below_the_title():
+    frame = runs(depth=[0.0, 1.0], chance=[0.1, 0.2], lift=[3.0, 5.0], k=[1, 2])
+    wanted = "chance level 0.15, lift of active heads 4"
+    assert wanted in grid(frame).layout.title.subtitle.text.replace("<br>", " ")
+    assert wanted in curves(frame, y="exact").layout.title.subtitle.text
+    assert "chance" not in grid(runs(chance=[None], lift=[None])).layout.title.subtitle.text

@@ -29,7 +29,8 @@ def test_numbers_of_any_container_are_drawn_layer_by_head(container):
 def test_a_trace_is_drawn_as_the_mean_over_its_steps():
     figure = head_map(trace_of([[1, 0], [1, 1], [0, 0], [1, 0]]))
     assert figure.data[0].z.tolist() == [[0.75, 0.25]]
-    assert figure.layout.title.subtitle.text == "mean over 4 decode steps"
+    subtitle = "mean over 4 decode steps · chance level 0.05 on average"
+    assert figure.layout.title.subtitle.text == subtitle
 
 
 def test_traces_are_pooled_by_step_not_by_trace():
