@@ -150,6 +150,14 @@ class FastDecoder(Decoder):
         hidden = {name: self.hidden[name] for name in self.modules}
         return StepOutput(logits[:, -1].float(), hidden)
 
+    @torch.inference_mode()
+    def run(self, tokens: Int[Tensor, " pos"], **extra: Any) -> StepOutput:
+        """Feed tokens of one row behind what `cache` holds; `extra` goes to the model as it is."""
+        with listening(self.listener):
+            logits = self._forward(tokens.unsqueeze(0), **extra).logits
+        hidden = {name: self.hidden[name] for name in self.modules}
+        return StepOutput(logits[:, -1].float(), hidden)
+
     def _untouched(self, edit: AttentionEdit | None) -> int:
         """Blocks that need not run again; all do where their cache forgot the step."""
         if edit is None or not self.replays or not isinstance(self.cache, BufferCache):

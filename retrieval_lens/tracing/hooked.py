@@ -106,6 +106,18 @@ class HookedDecoder(Decoder):
         hidden = {name: self.hidden[name] for name in self.hidden_at}
         return StepOutput(logits[:, -1].float(), hidden)
 
+    @torch.inference_mode()
+    def run(self, tokens: Int[Tensor, " pos"], **extra: Any) -> StepOutput:
+        """Feed tokens behind what `cache` holds; `extra` goes to the model as it is."""
+        self.decoding = self.listener
+        try:
+            logits = self._forward(tokens.unsqueeze(0), **extra)
+        finally:
+            self.decoding = None
+        clear_kept_patterns(self.bridge)
+        hidden = {name: self.hidden[name] for name in self.hidden_at}
+        return StepOutput(logits[:, -1].float(), hidden)
+
     def _editing(self, edit: AttentionEdit | None) -> Any:
         return nullcontext() if edit is None else self.bridge.hooks(fwd_hooks=edit_hooks(edit))
 
@@ -118,13 +130,15 @@ class HookedDecoder(Decoder):
         self.n_cached, layers = snapshot
         restore_layers(self.cache, layers)
 
-    def _forward(self, token_ids: Tensor) -> Tensor:
+    def _forward(self, token_ids: Tensor, **extra: Any) -> Tensor:
         device = next(self.bridge.original_model.parameters()).device
+        extra = {name: value.to(device) for name, value in extra.items()}
         return self.bridge(
             token_ids.to(device),
             past_key_values=self.cache,
             return_type="logits",
             logits_to_keep=1,
+            **extra,
         )
 
     def keep(self, rows: list[int]) -> None:
