@@ -13,7 +13,7 @@ NAMES = {
     "RandomOutside", "Reasoning", "RetrievalExample", "RetrievalTracer", "StaticByCount",
     "StaticMinus", "StepHeads", "StepScore", "TimeShifted", "Trace", "ablation", "analysis",
     "collect", "compare_heads", "corpora", "detect_heads", "detectors", "dynamic_heads", "errors",
-    "experiments", "heads",
+    "experiments", "heads", "rag",
     "load_model", "model_info", "models", "needle_example", "published_heads", "random_heads",
     "scores", "static_heads", "tasks", "tracing", "types", "viz",
 }  # fmt: skip

@@ -16,6 +16,7 @@ from retrieval_lens.cli.demo import demo
 from retrieval_lens.cli.detect import detect
 from retrieval_lens.cli.grid import grid_app
 from retrieval_lens.cli.probe import probe_app
+from retrieval_lens.cli.rag import rag_app
 from retrieval_lens.cli.trace import trace
 from retrieval_lens.errors import RetrievalLensError
 
@@ -34,6 +35,7 @@ app.add_typer(grid_app, name="grid")
 app.command()(collect)
 app.command()(cca)
 app.add_typer(probe_app, name="probe")
+app.add_typer(rag_app, name="rag")
 app.command()(demo)
 
 

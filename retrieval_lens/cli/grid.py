@@ -10,7 +10,7 @@ from retrieval_lens.cli.options import FIGURES, integers, names, numbers, writab
 from retrieval_lens.errors import InputError
 
 grid_app = typer.Typer(
-    help="Run a grid of needle prompts under ablation, look how far it is, draw it.",
+    help="Run a grid of prompts under ablation, or of answers; look how far it is; draw it.",
     no_args_is_help=True,
 )
 
@@ -19,6 +19,7 @@ Integers = Annotated[Texts, typer.Option(help="Whole numbers: 0,1,5 or 0-4.")]
 AXIS_NAMES = {"n_tokens": "length", "n_paragraphs": "paragraphs", "max_tokens": "length"}
 AXIS_NAMES |= {"order": "their order", "depth": "depth"}
 PLOTTED = ("exact", "answer_chars", "em", "f1", "effect_retrieval", "effect_other")
+PLOTTED += ("evidence_recall", "revealed_share")
 
 
 @grid_app.command()
@@ -152,7 +153,7 @@ def _page(frame: Any) -> str:
     with_k = frame[frame["k"].notna()]
     first = "exact" if "exact" in frame else "f1"
     for pair in ((first, "compensated_overlap"), ("effect_retrieval", "effect_other")):
-        measures = [measure for measure in pair if with_k[measure].notna().any()]
+        measures = [one for one in pair if one in with_k and with_k[one].notna().any()]
         if measures:
             title = f"{' and '.join(measures)} against k"
             parts.append((title, None, viz.curves(with_k, y=measures)))

@@ -1,10 +1,5 @@
 """A grid cut into cells: one prompt of one model in one stage, which is one file when it is done.
 
-1. `detect`: clean traces of the detection corpus; their mean scores rank the static heads.
-2. `own`: a clean trace, and every condition that a prompt's own cell can settle.
-3. `matched`: conditions that mask as many heads as the dynamic runs of stage `own` did, averaged
-   over the replicates (seeds) of the same place: model, needle, haystack, length, depth.
-
 Models come one after the other, each with all of its stages.
 
 A cell's result depends on the grid, the cell and its inputs alone, never on what ran before it.
@@ -13,12 +8,8 @@ A cell's result depends on the grid, the cell and its inputs alone, never on wha
 from dataclasses import dataclass
 from typing import Any
 
-from retrieval_lens.experiments.conditions import Variant, condition
 from retrieval_lens.experiments.fields import slug
 from retrieval_lens.experiments.grid import Grid, Place
-
-DETECT, OWN, MATCHED = "detect", "own", "matched"
-STAGES = (DETECT, OWN, MATCHED)
 
 
 @dataclass(frozen=True)
@@ -59,12 +50,6 @@ class Cell:
         return {"stage": self.stage, **self.where}
 
 
-def stage_variants(grid: Grid, stage: str) -> list[Variant]:
-    """What a cell of this stage runs."""
-    wanted = stage == MATCHED
-    return [v for v in grid.variants if condition(v.condition).matched == wanted]
-
-
 def grid_cells(grid: Grid, model: str | None = None) -> dict[str, list[Cell]]:
     """Every cell of a grid by stage, in a fixed order; a stage without work has none.
 
@@ -79,9 +64,7 @@ def grid_cells(grid: Grid, model: str | None = None) -> dict[str, list[Cell]]:
         {'detect': 1, 'own': 2, 'matched': 2}
     """
     models = grid.models if model is None else (model,)
-    corpus, prompts = grid.places(detection=True), grid.places(detection=False)
-    places = {DETECT: corpus, OWN: prompts}
-    places[MATCHED] = prompts if stage_variants(grid, MATCHED) else []
+    places = {stage: grid.stage_places(stage) for stage in grid.stages}
     return {
         stage: [Cell.at(stage, one, place) for one in models for place in found]
         for stage, found in places.items()

@@ -1,36 +1,26 @@
-"""What every grid has in common: models, conditions, measures, and how heads are chosen.
+"""What every grid has in common: models, prompts, and how it becomes cells, results and JSON.
 
-1. A grid of a task says which prompts there are (`places`) and how one is made (`example`).
-2. Each is run under every condition; two things are measured: the free-running response
-   (`generate`) and the single-step effect from the clean prefix (`step_effect`).
-3. Static heads come from a detection corpus of other prompts, so that no head is judged on the
-   prompts that it was chosen on. Every model has its own.
+1. A grid names its models and its prompts: places, a value for each of `axes`.
+2. It runs in stages; a cell is one prompt of one model in one stage, and runs variants.
+3. It says how a worker for its cells is opened and what their results are as a table. Folder,
+   resuming, executors and status are the same for all.
 
-A grid of a task of your own is one class, registered with `register_grid`.
+A grid of your own is one class, registered with `register_grid`; to ablate heads in prompts of your
+own, subclass `AblationGrid`.
 """
 
 import json
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, fields
-from typing import Any, ClassVar
+from typing import Any, ClassVar, TypeVar
 
 from retrieval_lens.errors import InputError, UnknownNameError
-from retrieval_lens.experiments.conditions import SCORES, Variant, condition, variants
-from retrieval_lens.experiments.fields import several, slug, whole_numbers
+from retrieval_lens.experiments.conditions import Variant
+from retrieval_lens.experiments.fields import several, slug
 from retrieval_lens.tasks import RetrievalExample
 
-MEASURES = ("generate", "step_effect")
 Place = dict[str, Any]
-_CHOICES = {
-    "mode": ("zero", "mean", "uniform", "knockout"),
-    "scope": ("query", "all"),
-    "keep_kv": ("ablated", "clean"),
-    "score": tuple(SCORES),
-    "match": ("mean_dynamic",),
-}
-_LISTS = ("models", "conditions", "measures", "k")
-_LEAST = {"random_draws": 1, "max_new_tokens": 1, "static_k": 1, "batch_size": 1}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,76 +29,97 @@ class Grid(ABC):
 
     Attributes:
         task: Name of the task, in the manifest.
+        stages: Names of its stages, in order; a stage may need results of those before it.
         metrics: Of a response, columns of the results.
         details: What a prompt's `meta` is asked for, columns of the results.
         axes: Names of a place's values, columns of the results.
-        replicate: The axis over which matched counts are averaged.
+        timings: Columns that differ from run to run; `results.parquet` is without them.
     """
 
     task: ClassVar[str]
+    stages: ClassVar[tuple[str, ...]]
     metrics: ClassVar[tuple[str, ...]]
     details: ClassVar[tuple[str, ...]] = ()
     axes: ClassVar[tuple[str, ...]]
-    replicate: ClassVar[str]
+    timings: ClassVar[tuple[str, ...]] = ()
 
     models: Any = ("smollm2-135m",)
     revision: Any = None
     dtype: str = "float32"
     device: Any = None
-    conditions: Any = ("none", "dynamic", "static_by_count", "static", "random")
-    k: Any = ()
-    random_draws: Any = 5
-    measures: Any = MEASURES
-    mode: str = "zero"
-    scope: str = "query"
-    keep_kv: str = "ablated"
-    max_new_tokens: Any = 64
-    score: str = "copy_paste"
-    static_k: Any = 20
-    match: str = "mean_dynamic"
-    batch_size: Any = None
 
     def __post_init__(self) -> None:
-        self._set("k", whole_numbers("k", self.k))
-        for name in ("conditions", "measures"):
-            self._set(name, several(getattr(self, name)))
         self._set("models", tuple(map(str, several(self.models))))
-        _check_numbers(self)
-        _check_names(self)
-        _check_fit(self)
+        require_lists(self, ("models",))
+        require_file_names(self, "models")
+        if isinstance(self.revision, dict):
+            unknown = sorted(set(self.revision) - set(self.models))
+            if unknown:
+                raise UnknownNameError(f"revision names {unknown[0]!r}, which is not in models")
+        elif self.revision is not None and len(self.models) > 1:
+            raise InputError("with several models, revision is {model: revision}")
 
     def _set(self, name: str, value: Any) -> None:
         object.__setattr__(self, name, value)
 
     @abstractmethod
-    def places(self, detection: bool) -> Sequence[Place]:
-        """Every prompt of the grid, or of its detection corpus: a value for each of `axes`."""
+    def stage_places(self, stage: str) -> Sequence[Place]:
+        """Every prompt of a stage."""
+
+    @abstractmethod
+    def stage_variants(self, stage: str) -> list[Variant]:
+        """What a cell of a stage runs."""
 
     @abstractmethod
     def example(self, tokenizer: Any, place: Place) -> RetrievalExample:
         """The prompt at a place."""
 
     @abstractmethod
-    def shared_start(self, place: Place) -> Place | None:
-        """The place whose prompt begins like this one's for longest, or None."""
-
-    @abstractmethod
-    def reference_places(self) -> Sequence[Place]:
-        """The prompts of the detection corpus that mean ablation takes its means from."""
-
-    @abstractmethod
     def sources(self) -> dict[str, str]:
-        """Fingerprints of the texts that prompts are made from: they may change under a name."""
+        """Fingerprints of the files that cells are made from: they may change under a name."""
 
-    @property
     @abstractmethod
-    def has_corpus(self) -> bool:
-        """Whether there is a detection corpus."""
+    def open_worker(self, name: str, model: Any) -> Callable[[Any, dict[str, Any]], dict[str, Any]]:
+        """What runs the cells of a model: cell and inputs in, result as JSON types out.
 
-    @property
-    def variants(self) -> list[Variant]:
-        """Every condition with its k and draw."""
-        return variants(self.conditions, self.k, self.random_draws)
+        Args:
+            name: Which of the grid's models.
+            model: The same as a loaded bridge; None loads it.
+        """
+
+    @abstractmethod
+    def frame(self, folder: Any, partial: bool = False) -> Any:
+        """The results as a table, one row a run; see `load_results`.
+
+        Args:
+            folder: A `RunFolder` of this grid.
+            partial: Take the finished cells of an unfinished grid.
+        """
+
+    def stage_inputs(self, folder: Any, stage: str, cells: Sequence[Any]) -> dict[Any, Any]:
+        """What each cell of a model's stage is given from earlier stages, which are done.
+
+        Args:
+            folder: A `RunFolder` of this grid.
+            stage: Which.
+            cells: All cells of one model in it.
+        """
+        del folder, stage
+        return {cell: {} for cell in cells}
+
+    def require_ready(self) -> None:
+        """Refuse what would fail later: called when a folder is opened to be run.
+
+        Raises:
+            InputError: Files that are not what the grid needs, or prompts that heads, a probe or a
+                threshold were chosen on.
+        """
+        return
+
+    def ran_smaller(self, cell: Any, result: Any) -> bool:
+        """Whether a cell ran in smaller batches than the grid wants."""
+        del cell, result
+        return False
 
     def revision_of(self, model: str) -> Any:
         """The revision that a model of the grid is loaded at."""
@@ -140,9 +151,10 @@ class Grid(ABC):
 
 
 _TASKS: dict[str, type[Grid]] = {}
+AnyGrid = TypeVar("AnyGrid", bound=type[Grid])
 
 
-def register_grid(grid: type[Grid]) -> type[Grid]:
+def register_grid(grid: AnyGrid) -> AnyGrid:
     """Make the grids of a task known under its name; a class decorator.
 
     Raises:
@@ -183,6 +195,18 @@ def require_lists(grid: Grid, names: Sequence[str]) -> None:
             raise InputError(f"{name} holds a value twice: {list(values)}")
 
 
+def require_least(grid: Grid, least: dict[str, int]) -> None:
+    """Refuse fields that are no whole numbers, or too small.
+
+    Raises:
+        InputError: With the name of the field.
+    """
+    for name, smallest in least.items():
+        value = getattr(grid, name)
+        if isinstance(value, bool) or not hasattr(value, "__index__") or value < smallest:
+            raise InputError(f"{name} is a whole number from {smallest}; got {value!r}")
+
+
 def require_file_names(grid: Grid, name: str) -> None:
     """Refuse values that would share the name of their files.
 
@@ -192,47 +216,3 @@ def require_file_names(grid: Grid, name: str) -> None:
     slugs = [slug(one) for one in getattr(grid, name)]
     if len(set(slugs)) < len(slugs):
         raise InputError(f"two {name} would share the name of their files: {slugs}")
-
-
-def _check_numbers(grid: Grid) -> None:
-    require_lists(grid, _LISTS)
-    if min(grid.k, default=0) < 0:
-        raise InputError(f"wanted k >= 0; got {grid.k}")
-    for name, least in _LEAST.items():
-        value = getattr(grid, name)
-        if name == "batch_size" and value is None:
-            continue
-        if isinstance(value, bool) or not hasattr(value, "__index__") or value < least:
-            raise InputError(f"{name} is a whole number from {least}; got {value!r}")
-
-
-def _check_names(grid: Grid) -> None:
-    for name, known in (("measures", MEASURES), *_CHOICES.items()):
-        for value in several(getattr(grid, name)):
-            if value not in known:
-                raise UnknownNameError(f"no {name} {value!r}; known: {', '.join(known)}")
-    require_file_names(grid, "models")
-    if isinstance(grid.revision, dict):
-        unknown = sorted(set(grid.revision) - set(grid.models))
-        if unknown:
-            raise UnknownNameError(f"revision names {unknown[0]!r}, which is not in models")
-    elif grid.revision is not None and len(grid.models) > 1:
-        raise InputError("with several models, revision is {model: revision}")
-
-
-def _check_fit(grid: Grid) -> None:
-    """What one field asks of another."""
-    chosen = [condition(name) for name in grid.conditions]
-    if grid.mode == "mean" and not grid.has_corpus:
-        raise InputError("mode 'mean' needs reference prompts: give a detection corpus")
-    for one in chosen:
-        if one.matched and "dynamic" not in grid.conditions:
-            raise InputError(
-                f"{one.name!r} masks as many heads as the dynamic runs did: add 'dynamic'"
-            )
-        if one.static and not grid.has_corpus:
-            raise InputError(f"{one.name!r} needs static heads: give a detection corpus")
-        if grid.scope == "all" and not one.fixed:
-            raise InputError(f"scope='all' is for fixed sets; {one.name!r} is not one")
-        if one.per_k and not grid.k:
-            raise InputError(f"{one.name!r} has one variant a k: give k, such as k=(0, 5, 10)")

@@ -4,14 +4,14 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 from retrieval_lens.errors import InputError, InvalidExampleError
-from retrieval_lens.experiments.cells import DETECT, MATCHED, OWN, Cell, grid_cells
-from retrieval_lens.experiments.grid import Grid
+from retrieval_lens.experiments.ablation_grid import DETECT, OWN, AblationGrid
+from retrieval_lens.experiments.cells import Cell, grid_cells
 from retrieval_lens.experiments.store import RunFolder
 from retrieval_lens.files import digest
 from retrieval_lens.heads import HeadSet
 
 
-def ranking(grid: Grid, results: Sequence[Any]) -> HeadSet:
+def ranking(grid: AblationGrid, results: Sequence[Any]) -> HeadSet:
     """All heads by mean score over all steps of the detection corpus, ties by layer and head.
 
     Args:
@@ -65,37 +65,42 @@ def matched_count(results: Iterable[Any], measure: str) -> int:
     return round(sum(sizes) / len(sizes))
 
 
-def stage_inputs(folder: RunFolder, stage: str, model: str) -> dict[Cell, dict[str, Any]]:
+def ablation_inputs(
+    grid: AblationGrid, folder: RunFolder, stage: str, cells: Sequence[Cell]
+) -> dict[Cell, dict[str, Any]]:
     """What each cell of a model's stage is given; every cell of the stages before it must be done.
 
     Raises:
         FileNotFoundError: A cell before it is not done.
         InputError: `static_k` or a `k` is larger than the model has heads.
     """
-    cells = grid_cells(folder.grid, model)
-    if stage == DETECT:
-        return {cell: {"ranking": None, "count": None} for cell in cells[DETECT]}
-    found = ranking(folder.grid, [folder.read(cell) for cell in cells[DETECT]])
-    most = max((folder.grid.static_k, *folder.grid.k))
+    if stage == DETECT or not cells:
+        return {cell: {"ranking": None, "count": None} for cell in cells}
+    model = cells[0].model
+    before = grid_cells(grid, model)
+    found = ranking(grid, [folder.read(cell) for cell in before[DETECT]])
+    most = max((grid.static_k, *grid.k))
     if found and most > len(found):
         raise InputError(f"static_k or k is {most}, but {model} has {len(found)} heads")
     static = found.as_json()
     if stage == OWN:
-        return {cell: {"ranking": static, "count": None} for cell in cells[OWN]}
-    counts = _counts(folder, cells[OWN])
+        return {cell: {"ranking": static, "count": None} for cell in cells}
+    counts = _counts(grid, folder, before[OWN])
     return {
-        cell: {"ranking": static, "count": counts.get(cell.without(folder.grid.replicate))}
-        for cell in cells[MATCHED]
+        cell: {"ranking": static, "count": counts.get(cell.without(grid.replicate))}
+        for cell in cells
     }
 
 
 def fingerprint(inputs: dict[str, Any]) -> str:
     """Tells whether a cell was made from these inputs: order of the heads, and counts."""
-    heads = (inputs["ranking"] or {}).get("heads")
-    return digest({"heads": heads, "count": inputs["count"]})
+    heads = (inputs.get("ranking") or {}).get("heads")
+    return digest({"heads": heads, "count": inputs.get("count")})
 
 
-def _counts(folder: RunFolder, cells: Sequence[Cell]) -> dict[Any, dict[str, int]]:
+def _counts(
+    grid: AblationGrid, folder: RunFolder, cells: Sequence[Cell]
+) -> dict[Any, dict[str, int]]:
     groups: dict[Any, list[Any]] = {}
     for cell in cells:
         result = folder.read(cell)
@@ -105,8 +110,8 @@ def _counts(folder: RunFolder, cells: Sequence[Cell]) -> dict[Any, dict[str, int
             "runs": {"dynamic": result.get("runs", {}).get("dynamic")},
             "effects": {"dynamic": result.get("effects", {}).get("dynamic")},
         }
-        groups.setdefault(cell.without(folder.grid.replicate), []).append(kept)
+        groups.setdefault(cell.without(grid.replicate), []).append(kept)
     return {
-        group: {measure: matched_count(found, measure) for measure in folder.grid.measures}
+        group: {measure: matched_count(found, measure) for measure in grid.measures}
         for group, found in groups.items()
     }

@@ -6,9 +6,9 @@ from itertools import product
 from typing import Any, ClassVar
 
 from retrieval_lens.errors import InputError
+from retrieval_lens.experiments.ablation_grid import AblationGrid
 from retrieval_lens.experiments.fields import several, whole_numbers
 from retrieval_lens.experiments.grid import (
-    Grid,
     Place,
     register_grid,
     require_file_names,
@@ -21,7 +21,7 @@ from retrieval_lens.tasks.haystacks import read_haystack
 
 @register_grid
 @dataclass(frozen=True, kw_only=True)
-class NeedleGrid(Grid):
+class NeedleGrid(AblationGrid):
     """Needle prompts: every combination of model, needle, haystack, length, depth and seed.
 
     Args:
@@ -103,7 +103,7 @@ class NeedleGrid(Grid):
             )
 
     def places(self, detection: bool) -> Sequence[Place]:
-        """Every combination; see `Grid`."""
+        """Every combination; see `AblationGrid`."""
         axes = self.n_tokens, self.depths, self.seeds
         if detection:
             axes = self.detection_n_tokens, self.detection_depths, self.detection_seeds

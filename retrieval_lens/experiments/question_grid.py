@@ -2,27 +2,18 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cache
-from itertools import product
 from typing import Any, ClassVar
 
-from retrieval_lens.errors import InputError, UnknownNameError
-from retrieval_lens.experiments.fields import several, whole_numbers
-from retrieval_lens.experiments.grid import (
-    Grid,
-    Place,
-    register_grid,
-    require_lists,
-)
-from retrieval_lens.files import digest
-from retrieval_lens.tasks import RetrievalExample, hotpotqa
-from retrieval_lens.tasks.multihop_prompt import ORDERS
-from retrieval_lens.tasks.multihop_readers import Question
+from retrieval_lens.errors import InputError
+from retrieval_lens.experiments.ablation_grid import AblationGrid
+from retrieval_lens.experiments.fields import whole_numbers
+from retrieval_lens.experiments.grid import Place, register_grid
+from retrieval_lens.experiments.questions import QuestionPrompts
 
 
 @register_grid
 @dataclass(frozen=True, kw_only=True)
-class QuestionGrid(Grid):
+class QuestionGrid(QuestionPrompts, AblationGrid):
     """Questions of a set: every combination of model, number of paragraphs, order and question.
 
     What it shares with other grids (models, conditions, measures, ...) is described at
@@ -51,70 +42,28 @@ class QuestionGrid(Grid):
 
     task: ClassVar[str] = "questions"
     metrics: ClassVar[tuple[str, ...]] = ("em", "f1", "truncated")
-    details: ClassVar[tuple[str, ...]] = ("question_id", "type", "depth", "n_tokens")
-    axes: ClassVar[tuple[str, ...]] = (
-        *("source", "n_paragraphs", "order", "max_tokens"),
-        "question",
-    )
     replicate: ClassVar[str] = "question"
 
     score: str = "reasoning"
     max_new_tokens: Any = 32
-    source: str = hotpotqa.OWN
-    reader: str = "hotpotqa"
-    questions: Any = tuple(range(20))
     detection_questions: Any = tuple(range(40, 50))
-    n_paragraphs: Any = (10,)
-    orders: Any = ("given",)
-    max_tokens: Any = (None,)
-    seed: int = 0
 
     def __post_init__(self) -> None:
-        for name in ("questions", "detection_questions"):
-            self._set(name, whole_numbers(name, getattr(self, name)))
-        self._set("orders", several(self.orders))
-        self._set("n_paragraphs", whole_numbers("n_paragraphs", self.n_paragraphs))
-        self._set("max_tokens", _cuts(self.max_tokens))
-        require_lists(self, ("questions", "n_paragraphs", "orders", "max_tokens"))
-        for order in self.orders:
-            if order not in ORDERS:
-                raise UnknownNameError(f"no order {order!r}; known: {', '.join(ORDERS)}")
-        if min(self.questions + self.detection_questions) < 0 or min(self.n_paragraphs) < 1:
-            raise InputError(
-                f"wanted questions >= 0 and n_paragraphs >= 1; got {self.questions} and "
-                f"{self.n_paragraphs}"
-            )
-        shared = sorted(set(self.questions) & set(self.detection_questions))
+        detection = whole_numbers("detection_questions", self.detection_questions)
+        self._set("detection_questions", detection)
+        super().__post_init__()
+        if min(detection, default=0) < 0:
+            raise InputError(f"wanted detection_questions >= 0; got {detection}")
+        shared = sorted(set(self.questions) & set(detection))
         if shared:
             raise InputError(
                 f"questions {shared} are both in questions and in detection_questions: static "
                 f"heads would be judged on questions that they were chosen on"
             )
-        super().__post_init__()
 
     def places(self, detection: bool) -> Sequence[Place]:
-        """Every combination; see `Grid`."""
-        chosen = self.detection_questions if detection else self.questions
-        layouts = product(self.n_paragraphs, self.orders, self.max_tokens)
-        found = ((self.source, *layout, one) for layout in layouts for one in chosen)
-        return [dict(zip(self.axes, values, strict=True)) for values in found]
-
-    def example(self, tokenizer: Any, place: Place) -> RetrievalExample:
-        """The question's prompt; see `Grid`.
-
-        Raises:
-            InputError: The file has no such question.
-            InvalidExampleError: It cannot be used: its facts are not there, or cut off.
-        """
-        questions = _read(self.source, self.reader)
-        if place["question"] >= len(questions):
-            raise InputError(
-                f"there is no question {place['question']} in {self.source!r}: it has "
-                f"{len(questions)}, counted from 0"
-            )
-        options = {name: place[name] for name in ("n_paragraphs", "order", "max_tokens")}
-        options |= {"seed": self.seed, "dataset": self.source if self.is_own else self.reader}
-        return hotpotqa.load([questions[place["question"]]], tokenizer, **options)[0]
+        """Every combination; see `AblationGrid`."""
+        return self.places_of(self.detection_questions if detection else self.questions)
 
     def shared_start(self, place: Place) -> None:
         """None: the contexts of two questions have nothing in common."""
@@ -125,29 +74,7 @@ class QuestionGrid(Grid):
         first["max_tokens"] = self.max_tokens[0]
         return [place for place in self.places(detection=True) if place | first == place]
 
-    def sources(self) -> dict[str, str]:
-        """Fingerprint of all questions."""
-        return {self.source: digest([str(one) for one in _read(self.source, self.reader)])}
-
-    @property
-    def is_own(self) -> bool:
-        """Whether these are the questions that ship."""
-        return self.source == hotpotqa.OWN
-
     @property
     def has_corpus(self) -> bool:
         """Whether there are detection questions."""
         return bool(self.detection_questions)
-
-
-def _cuts(value: Any) -> tuple[int | None, ...]:
-    """Lengths, None among them where the context may stay whole."""
-    lengths = [one for one in several(value) if one is not None]
-    if min(whole_numbers("max_tokens", lengths), default=1) < 1:
-        raise InputError(f"wanted max_tokens >= 1, or None; got {value}")
-    return tuple(None if one is None else one.__index__() for one in several(value))
-
-
-@cache
-def _read(source: str, reader: str) -> tuple[Question, ...]:
-    return tuple(hotpotqa.read(source, reader))

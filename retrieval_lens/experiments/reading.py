@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from retrieval_lens.errors import InputError, UnknownNameError
-from retrieval_lens.experiments.cells import DETECT, MATCHED, OWN, Cell, grid_cells, stage_variants
+from retrieval_lens.experiments.ablation_grid import DETECT, MATCHED, OWN, AblationGrid
+from retrieval_lens.experiments.cells import Cell, grid_cells
 from retrieval_lens.experiments.conditions import Variant
 from retrieval_lens.experiments.inputs import ranking
 from retrieval_lens.experiments.store import RunFolder, open_folder
@@ -37,7 +38,7 @@ def load_active(
     """
     from retrieval_lens.analysis import StepSets
 
-    opened = open_folder(folder)
+    opened, grid = open_ablations(folder)
     found = []
     for cell, result in finished(opened, OWN, partial, chosen_model(opened, model)):
         if "invalid" in result:
@@ -47,7 +48,7 @@ def load_active(
         active = torch.zeros(len(steps), n_layers * n_heads, dtype=torch.bool)
         for t, heads in enumerate(steps):
             active[t, heads] = True
-        meta = {**cell.where, "score": opened.grid.score}
+        meta = {**cell.where, "score": grid.score}
         active = active.unflatten(1, (n_layers, n_heads))
         tokens = torch.tensor(result["clean"]["tokens"])
         found.append(StepSets(active, result["example_id"], meta, tokens=tokens))
@@ -68,11 +69,27 @@ def load_static(folder: str | Path, k: int | None = None, *, model: str | None =
         UnknownNameError: No such model in the grid.
         FileFormatError: A damaged cell.
     """
-    opened = open_folder(folder)
-    if not opened.grid.has_corpus:
+    opened, grid = open_ablations(folder)
+    if not grid.has_corpus:
         raise InputError(f"{folder} has no detection corpus")
-    ranked = static_ranking(opened, chosen_model(opened, model), partial=False)
-    return ranked.top(opened.grid.static_k if k is None else k)
+    ranked = static_ranking(opened, grid, chosen_model(opened, model), partial=False)
+    return ranked.top(grid.static_k if k is None else k)
+
+
+def open_ablations(folder: str | Path) -> tuple[RunFolder, AblationGrid]:
+    """The folder of an earlier grid of ablations, and the grid.
+
+    Raises:
+        InputError: No grid was run there, or one that ablates no heads.
+        FileFormatError: The manifest is damaged.
+    """
+    opened = open_folder(folder)
+    if not isinstance(opened.grid, AblationGrid):
+        raise InputError(
+            f"{folder} holds a grid of the task {opened.grid.task!r}, which ablates no heads; "
+            f"load_results reads it"
+        )
+    return opened, opened.grid
 
 
 def chosen_model(folder: RunFolder, model: str | None) -> str:
@@ -85,11 +102,11 @@ def chosen_model(folder: RunFolder, model: str | None) -> str:
     return models[0] if model is None else model
 
 
-def static_ranking(folder: RunFolder, model: str, partial: bool) -> HeadSet:
+def static_ranking(folder: RunFolder, grid: AblationGrid, model: str, partial: bool) -> HeadSet:
     """The ranking of all heads; empty while an unfinished detection may not rank."""
-    cells = grid_cells(folder.grid, model)[DETECT]
+    cells = grid_cells(grid, model)[DETECT]
     found = [result for _, result in finished(folder, DETECT, partial, model)]
-    return ranking(folder.grid, found) if len(found) == len(cells) else HeadSet()
+    return ranking(grid, found) if len(found) == len(cells) else HeadSet()
 
 
 def finished(
@@ -111,7 +128,9 @@ def finished(
         yield cell, result
 
 
-def runs(folder: RunFolder, partial: bool) -> Iterator[tuple[Cell, Any, Any, Variant]]:
+def runs(
+    folder: RunFolder, grid: AblationGrid, partial: bool
+) -> Iterator[tuple[Cell, Any, Any, Variant]]:
     """Every run, prompts in order, the variants of each in the order of the grid's conditions.
 
     Yields the cell, what is known of its prompt, the result of the run's stage, and the variant.
@@ -120,8 +139,8 @@ def runs(folder: RunFolder, partial: bool) -> Iterator[tuple[Cell, Any, Any, Var
     matched = {(c.model, c.place): r for c, r in finished(folder, MATCHED, partial)}
     for cell, result in own.items():
         of_stage = {OWN: result, MATCHED: matched.get((cell.model, cell.place))}
-        stages = {v: s for s in of_stage for v in stage_variants(folder.grid, s)}
-        for variant in folder.grid.variants:
+        stages = {v: s for s in of_stage for v in grid.stage_variants(s)}
+        for variant in grid.variants:
             found = of_stage[stages[variant]]
             if found is not None:
                 yield cell, result, found, variant

@@ -6,10 +6,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from retrieval_lens.errors import InputError
+from retrieval_lens.experiments.ablation_grid import AblationGrid
 from retrieval_lens.experiments.cells import Cell
 from retrieval_lens.experiments.conditions import Variant
-from retrieval_lens.experiments.grid import Grid
-from retrieval_lens.experiments.reading import runs, static_ranking
+from retrieval_lens.experiments.reading import open_ablations, runs, static_ranking
 from retrieval_lens.experiments.store import RunFolder, open_folder
 
 if TYPE_CHECKING:
@@ -48,30 +48,37 @@ def load_results(folder: str | Path, partial: bool = False) -> "DataFrame":
         n_other_steps, n_masked_mean_effect`, the single-step effect: means in nats over the
         retrieval steps and over the others.
 
+        Of a `RagGrid` one row an answer: the prompt; `condition` (the strategy), `k, draw`;
+        `em, f1, evidence_recall, revealed_share, n_retrievals, n_rounds` as in `rag.Answer`;
+        `n_steps`, the tokens that were decoded, those of rejected drafts too; `seconds` of this
+        answer without the prefill that all strategies share; `stopped_by, text`. Times differ from
+        run to run, so `seconds` stands here and in the cells, but not in `results.parquet`.
+
     Raises:
         InputError: No grid there, or an unfinished one without `partial`.
         FileFormatError: A damaged cell, or cells of different weights.
     """
-    return results_frame(open_folder(folder), partial)
+    opened = open_folder(folder)
+    return opened.grid.frame(opened, partial)
 
 
-def results_frame(folder: RunFolder, partial: bool = False) -> "DataFrame":
-    """The table of `load_results`."""
+def ablation_frame(grid: AblationGrid, folder: RunFolder, partial: bool = False) -> "DataFrame":
+    """The table of `load_results` for a grid of ablations."""
     from pandas import DataFrame
 
     static: dict[str, set[tuple[int, int]]] = {}
-    for model in folder.grid.models if folder.grid.has_corpus else ():
-        ranked = static_ranking(folder, model, partial).top(folder.grid.static_k)
+    for model in grid.models if grid.has_corpus else ():
+        ranked = static_ranking(folder, grid, model, partial).top(grid.static_k)
         static[model] = {(head.layer, head.head) for head in ranked}
     rows = [
-        _where(cell, own)
+        where(cell, own)
         | {name: own.get("clean", {}).get(name) for name in LEVELS}
-        | _what(variant)
-        | _response(result, variant, static.get(cell.model, set()), folder.grid.metrics)
+        | what(variant)
+        | _response(result, variant, static.get(cell.model, set()), grid.metrics)
         | _effect(result, variant)
-        for cell, own, result, variant in runs(folder, partial)
+        for cell, own, result, variant in runs(folder, grid, partial)
     ]
-    frame = DataFrame(rows, columns=_columns(folder.grid))
+    frame = DataFrame(rows, columns=_columns(grid))
     whole = [name for name in (*_WHOLE, "max_tokens") if name in frame]
     return frame.astype({**dict.fromkeys(whole, "Int64"), **dict.fromkeys(LEVELS, float)})
 
@@ -83,8 +90,8 @@ def invalid_prompts(frame: "DataFrame") -> str:
     if all(valid):
         return ""
     return (
-        f"{valid.count(False)} of {len(valid)} prompts are invalid (a fact is cut off, say) and were "
-        f"not run; the column `valid` tells which"
+        f"{valid.count(False)} of {len(valid)} prompts are invalid (a fact is cut off, say) and "
+        f"were not run; the column `valid` tells which"
     )
 
 
@@ -120,33 +127,35 @@ def load_step_effects(folder: str | Path, partial: bool = False) -> "DataFrame":
     """
     from pandas import DataFrame, concat
 
-    opened = open_folder(folder)
-    if "step_effect" not in opened.grid.measures:
-        raise InputError(f"{folder} has no step effects: its grid measured {opened.grid.measures}")
+    opened, grid = open_ablations(folder)
+    if "step_effect" not in grid.measures:
+        raise InputError(f"{folder} has no step effects: its grid measured {grid.measures}")
     whole = dict.fromkeys(("k", "draw", "count"), "Int64")
     parts = []
-    for cell, own, result, variant in runs(opened, partial):
+    for cell, own, result, variant in runs(opened, grid, partial):
         if "invalid" in own:
             continue
         effects = {name: result["effects"][variant.label][name] for name in STEP_COLUMNS}
-        masked = {**_what(variant), "count": (result["count"] or {}).get("step_effect")}
-        parts.append(DataFrame({**_where(cell, own), **masked, **effects}))
+        masked = {**what(variant), "count": (result["count"] or {}).get("step_effect")}
+        parts.append(DataFrame({**where(cell, own), **masked, **effects}))
     return concat([part.astype(whole) for part in parts], ignore_index=True)
 
 
-def _columns(grid: Grid) -> list[str]:
+def _columns(grid: AblationGrid) -> list[str]:
     start = ["model", *grid.axes, "example_id", "prompt", "valid", *grid.details, *LEVELS]
     i = COLUMNS.index("METRICS")
     return [*start, *COLUMNS[:i], *grid.metrics, *COLUMNS[i + 1 :]]
 
 
-def _where(cell: Cell, result: Any) -> dict[str, Any]:
+def where(cell: Cell, result: Any) -> dict[str, Any]:
+    """A prompt's place, names and details, as columns."""
     named = {name: result.get(name) for name in ("example_id", "prompt")}
     valid = {"valid": "invalid" not in result}
     return {**cell.where, **named, **valid, **result.get("details", {})}
 
 
-def _what(variant: Variant) -> dict[str, Any]:
+def what(variant: Variant) -> dict[str, Any]:
+    """Condition, k and draw, as columns."""
     return {"condition": variant.condition, "k": variant.k, "draw": variant.draw}
 
 

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, SupportsIndex
 
 from retrieval_lens.errors import InputError, UnknownNameError
-from retrieval_lens.experiments.cells import STAGES, grid_cells
+from retrieval_lens.experiments.cells import grid_cells
 from retrieval_lens.experiments.executors import (
     Executor,
     LocalExecutor,
@@ -22,11 +22,10 @@ from retrieval_lens.experiments.executors import (
     ProcessExecutor,
 )
 from retrieval_lens.experiments.grid import Grid
-from retrieval_lens.experiments.inputs import fingerprint, stage_inputs
+from retrieval_lens.experiments.inputs import fingerprint
 from retrieval_lens.experiments.results import (
     invalid_prompts,
     repeated_prompts,
-    results_frame,
     results_parquet,
 )
 from retrieval_lens.experiments.store import RunFolder, locked_folder
@@ -97,8 +96,6 @@ def run_grid(
         frame[["condition", "exact", "effect_retrieval"]]
         ```
     """
-    from retrieval_lens.experiments.worker import GridWorker
-
     n_workers = workers.__index__()
     if executor not in EXECUTORS:
         raise UnknownNameError(f"no executor {executor!r}; known: {', '.join(EXECUTORS)}")
@@ -113,7 +110,7 @@ def run_grid(
     options = {"address": address, "cpus": cpus_per_worker, "gpus": gpus_per_worker}
 
     def opened(name: str) -> Executor:
-        return _executor(executor, partial(GridWorker, grid, name, model), n_workers, options)
+        return _executor(executor, partial(grid.open_worker, name, model), n_workers, options)
 
     return run_with(opened, grid, out, allow_other_versions, progress)
 
@@ -128,8 +125,8 @@ def run_with(
     """`run_grid` with any executor, opened for each model by name."""
     with locked_folder(out, grid, allow_other_versions) as folder:
         run_cells(folder, open_executor, progress)
-        frame = results_frame(folder)
-        folder.write_results(results_parquet(frame))
+        frame = grid.frame(folder)
+        folder.write_results(results_parquet(frame.drop(columns=list(grid.timings))))
     for problem in (invalid_prompts(frame), repeated_prompts(frame)):
         if problem:
             note(problem, progress)
@@ -146,7 +143,7 @@ def run_cells(
     with progress_bar(what, len(cells) - n_done, progress) as advance:
         for model in folder.grid.models:
             with open_executor(model) as executor:
-                for stage in STAGES:
+                for stage in folder.grid.stages:
                     _run_stage(folder, executor, model, stage, advance, progress)
 
 
@@ -155,7 +152,7 @@ def _run_stage(
 ) -> None:
     """Run what is not done of one model's stage; the stages before it must be done."""
     cells = grid_cells(folder.grid, model)[stage]
-    inputs = stage_inputs(folder, stage, model) if cells else {}
+    inputs = folder.grid.stage_inputs(folder, stage, cells)
     prints = {cell: fingerprint(inputs[cell]) for cell in cells}
     tasks = []
     for cell in cells:

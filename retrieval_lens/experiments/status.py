@@ -2,11 +2,10 @@
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from retrieval_lens.errors import FileFormatError
-from retrieval_lens.experiments.cells import STAGES, Cell, grid_cells, stage_variants
-from retrieval_lens.experiments.store import RESULTS, RunFolder, open_folder
+from retrieval_lens.experiments.cells import grid_cells
+from retrieval_lens.experiments.store import RESULTS, open_folder
 from retrieval_lens.folders import is_locked
 
 
@@ -44,9 +43,9 @@ def grid_status(folder: str | Path) -> GridStatus:
         FileFormatError: The manifest is damaged.
     """
     opened = open_folder(folder)
-    cells, done = grid_cells(opened.grid), {str(stage): 0 for stage in STAGES}
+    cells, done = grid_cells(opened.grid), dict.fromkeys(opened.grid.stages, 0)
     damaged, smaller = [], 0
-    for stage in STAGES:
+    for stage in opened.grid.stages:
         for cell in cells[stage]:
             try:
                 result = opened.read(cell)
@@ -56,7 +55,7 @@ def grid_status(folder: str | Path) -> GridStatus:
                 damaged.append(str(error))
                 continue
             done[stage] += 1
-            smaller += _ran_smaller(opened, cell, result)
+            smaller += opened.grid.ran_smaller(cell, result)
     return GridStatus(
         done,
         {stage: len(found) for stage, found in cells.items()},
@@ -65,8 +64,3 @@ def grid_status(folder: str | Path) -> GridStatus:
         (opened.path / RESULTS).exists(),
         smaller,
     )
-
-
-def _ran_smaller(folder: RunFolder, cell: Cell, result: Any) -> bool:
-    wanted = folder.grid.batch_size or len(stage_variants(folder.grid, cell.stage))
-    return any(n_rows < wanted for n_rows in result.get("n_rows", {}).values())

@@ -3,7 +3,7 @@
 ```
 manifest.json      the whole configuration, the versions, when it was started
 cells/KEY.json     one finished cell each, with a checksum and what it was made from
-results.parquet    one row a run, written when every cell is done
+results.parquet    one row a run, without times, written when every cell is done
 .lock              held by the process at work; the system frees it when that process dies
 ```
 
@@ -144,10 +144,12 @@ def locked_folder(
 
     Raises:
         InputError: Another process is at work there, the folder holds another configuration, files
-            but no grid, or cells of other versions.
+            but no grid, or cells of other versions; or heads, a probe or a threshold were chosen on
+            prompts of the grid.
         FileFormatError: The manifest is damaged.
     """
     path = Path(path)
+    grid.require_ready()
     require_own(path, MANIFEST, CELLS)
     (path / CELLS).mkdir(parents=True, exist_ok=True)
     with locked(path):

@@ -16,13 +16,13 @@ from torch import Tensor
 
 from retrieval_lens.ablation import Ablator
 from retrieval_lens.errors import InvalidExampleError
-from retrieval_lens.experiments.cells import DETECT, OWN, Cell, stage_variants
+from retrieval_lens.experiments.ablation_grid import DETECT, OWN, AblationGrid
+from retrieval_lens.experiments.cells import Cell
 from retrieval_lens.experiments.conditions import SCORES, Known, condition
-from retrieval_lens.experiments.grid import Grid, Place
+from retrieval_lens.experiments.grid import Place
 from retrieval_lens.experiments.memory import with_enough_memory
-from retrieval_lens.files import digest
+from retrieval_lens.experiments.opening import opened_model, prompt_of
 from retrieval_lens.heads import HeadSet
-from retrieval_lens.models import load_model, model_info, weights_fingerprint
 from retrieval_lens.scores import CopyPaste, Reasoning
 from retrieval_lens.tasks import RetrievalExample
 from retrieval_lens.tracing import RetrievalTracer, Trace, prefill_prefix
@@ -39,18 +39,14 @@ class GridWorker:
         model: The same as a loaded bridge; None loads it.
     """
 
-    def __init__(self, grid: Grid, name: str, model: Any = None):
+    def __init__(self, grid: AblationGrid, name: str, model: Any = None):
         self.grid, self.name = grid, name
-        if model is None:
-            options = {"device": grid.device, "dtype": grid.dtype}
-            options["revision"] = grid.revision_of(name)
-            model = load_model(name, **options, progress=False)
-        self.model, self.score = model, SCORES[grid.score]()
-        self.label = {**model_info(model), "weights": weights_fingerprint(model)}
-        self.tracer = RetrievalTracer(model, [CopyPaste(), Reasoning()], hidden_at=(), n_top=1)
+        self.model, self.label = opened_model(grid, name, model)
+        self.score = SCORES[grid.score]()
+        self.tracer = RetrievalTracer(self.model, [CopyPaste(), Reasoning()], hidden_at=(), n_top=1)
         self._prefixes: dict[Any, Any] = {}
         reference = self._reference() if grid.mode == "mean" else None
-        self.ablator = Ablator(model, mode=grid.mode, reference=reference)
+        self.ablator = Ablator(self.model, mode=grid.mode, reference=reference)
 
     def __call__(self, cell: Cell, inputs: dict[str, Any]) -> dict[str, Any]:
         """The result of a cell, as JSON types.
@@ -72,10 +68,7 @@ class GridWorker:
         prefix = self._prefix(place)
         known = {
             **shape,
-            "example_id": example.id,
-            "prompt": digest(example.token_ids.tolist()),
-            "n_prompt_tokens": len(example.token_ids),
-            "details": {name: example.meta.get(name) for name in self.grid.details},
+            **prompt_of(self.grid, example),
         }
         trace = None
         if cell.stage in (DETECT, OWN) or "step_effect" in self.grid.measures:
@@ -146,7 +139,7 @@ class GridWorker:
                         count,
                     )
                 )
-                for v in stage_variants(grid, cell.stage)
+                for v in grid.stage_variants(cell.stage)
             }
             if measure == "generate":
                 runs, n_rows = self._generate(example, heads, trace, prefix)

@@ -12,6 +12,7 @@ from retrieval_lens.viz.overlap import overlap
 from retrieval_lens.viz.page import page
 from retrieval_lens.viz.prediction import prediction
 from retrieval_lens.viz.timeline import timeline
+from retrieval_lens.viz.trail import trail
 from retrieval_lens.viz.unique_heads import unique_heads
 
 __all__ = [
@@ -24,5 +25,6 @@ __all__ = [
     "page",
     "prediction",
     "timeline",
+    "trail",
     "unique_heads",
 ]

@@ -12,7 +12,8 @@ from random import Random
 from typing import Any
 
 from retrieval_lens.experiments import NeedleGrid
-from retrieval_lens.experiments.cells import DETECT, OWN, Cell, stage_variants
+from retrieval_lens.experiments.ablation_grid import DETECT, OWN
+from retrieval_lens.experiments.cells import Cell
 from retrieval_lens.experiments.executors import LocalExecutor
 from retrieval_lens.experiments.runner import run_with
 
@@ -54,7 +55,7 @@ class FakeWorker:
             active = [sorted(random.sample(range(n_heads), t)) for t in range(5)]
             known["clean"] = {"tokens": [1, 2, 3, 4, 5], "active": active}
         runs, effects = {}, {}
-        for variant in stage_variants(self.grid, cell.stage):
+        for variant in self.grid.stage_variants(cell.stage):
             runs[variant.label] = self._run(random, n_heads, inputs)
             effects[variant.label] = _effects(random)
         n_rows = dict.fromkeys(self.grid.measures, len(runs))

@@ -3,8 +3,10 @@ import json
 import pytest
 
 from retrieval_lens.errors import InputError, UnknownNameError
-from retrieval_lens.experiments import NeedleGrid, condition_names
-from retrieval_lens.experiments.cells import STAGES, grid_cells, stage_variants
+from retrieval_lens.experiments import NeedleGrid, QuestionGrid, condition_names
+from retrieval_lens.experiments.cells import grid_cells
+from retrieval_lens.experiments.inputs import fingerprint
+from retrieval_lens.files import digest
 
 
 def test_a_grid_survives_json():
@@ -93,9 +95,9 @@ def test_cells_cover_the_grid_once_and_each_variant_runs_in_one_stage():
         "own": 2 * 2 * 2 * 2 * 3 * 4,
         "matched": 2 * 2 * 2 * 2 * 3 * 4,
     }
-    keys = [cell.key for stage in STAGES for cell in cells[stage]]
+    keys = [cell.key for stage in grid.stages for cell in cells[stage]]
     assert len(set(keys)) == len(keys)
-    own, matched = (stage_variants(grid, stage) for stage in ("own", "matched"))
+    own, matched = (grid.stage_variants(stage) for stage in ("own", "matched"))
     assert sorted(v.label for v in [*own, *matched]) == sorted(v.label for v in grid.variants)
     assert [v.label for v in matched] == [
         "example_static",
@@ -106,3 +108,15 @@ def test_cells_cover_the_grid_once_and_each_variant_runs_in_one_stage():
 
 def test_without_matched_conditions_there_is_no_matched_stage():
     assert grid_cells(NeedleGrid(conditions=("none", "dynamic")))["matched"] == []
+
+
+def test_the_cells_of_folders_on_disk_still_count():
+    """A cell counts by the digests of its grid and inputs, and by its name."""
+    assert digest(NeedleGrid().as_json()) == "e8c250a4fd514778"
+    assert digest(QuestionGrid().as_json()) == "f883789862480235"
+    assert fingerprint({"ranking": None, "count": None}) == "d4301a827351d0f3"
+    known = {"ranking": {"heads": [[0, 1]]}, "count": {"generate": 2}}
+    assert fingerprint(known) == "6a6750b217b3c965"
+    cells = grid_cells(QuestionGrid())
+    assert cells["detect"][0].key == "detect-smollm2-135m-own-10-given-None-40"
+    assert cells["matched"][-1].key == "matched-smollm2-135m-own-10-given-None-19"

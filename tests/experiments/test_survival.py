@@ -16,13 +16,13 @@ import torch
 from retrieval_lens import files
 from retrieval_lens.errors import FileFormatError, InputError
 from retrieval_lens.experiments import GridError, grid_status, load_results
-from retrieval_lens.experiments.cells import STAGES, grid_cells
+from retrieval_lens.experiments.cells import grid_cells
 from retrieval_lens.experiments.executors import LocalExecutor, ProcessExecutor
 from retrieval_lens.experiments.memory import with_enough_memory
 from retrieval_lens.experiments.runner import run_with
 from tests.experiments.fake_worker import GRID, FakeWorker, run_fake
 
-CELLS = [cell for stage in STAGES for cell in grid_cells(GRID)[stage]]
+CELLS = [cell for stage in GRID.stages for cell in grid_cells(GRID)[stage]]
 ROOT = Path(__file__).parents[2]
 
 
@@ -106,7 +106,7 @@ def swap(path: Path) -> None:
 
 
 @pytest.mark.parametrize("spoil", [cut, empty, alter, swap])
-@pytest.mark.parametrize("stage", STAGES)
+@pytest.mark.parametrize("stage", GRID.stages)
 def test_a_spoilt_cell_is_noticed_said_moved_aside_and_run_again(
     tmp_path, undisturbed, capsys, spoil, stage
 ):

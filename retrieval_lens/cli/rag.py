@@ -1,0 +1,295 @@
+"""`retrieval-lens rag calibrate|answer|evaluate`: Dynamic RAG on multi-hop questions."""
+
+import json
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from retrieval_lens.cli import options, tasks
+from retrieval_lens.errors import InputError
+
+rag_app = typer.Typer(
+    help="Answer questions from hidden context that heads reveal, and compare strategies.",
+    no_args_is_help=True,
+)
+
+Source = Annotated[str, typer.Option(help="own (the set that ships), or a file.")]
+Reader = Annotated[
+    str, typer.Option(help="Format of the file: hotpotqa, 2wikimultihopqa or musique.")
+]
+Questions = Annotated[str, typer.Option(help=tasks.WHICH)]
+Paragraphs = Annotated[
+    int, typer.Option(help="Paragraphs of the context, the gold ones among them.")
+]
+Order = Annotated[
+    str, typer.Option(help="given, shuffled, facts_first, facts_middle or facts_last.")
+]
+Probe = Annotated[
+    Path | None,
+    typer.Option(help="A regressor of `probe train`, for dynamic, bm25, random_windows."),
+]
+Static = Annotated[Path | None, typer.Option(help="A head set of `detect --out`, for static.")]
+Threshold = Annotated[
+    float | None, typer.Option(help="Of RIND, see `rag calibrate`; 1 if not given.")
+]
+Calibration = Annotated[
+    Path | None, typer.Option(help="What `rag calibrate --out` wrote; its questions are refused.")
+]
+Seed = Annotated[int, typer.Option(help="Of the layout and of strategies that draw.")]
+MaxTokens = Annotated[int, typer.Option(help="Most tokens of an answer.")]
+CALIBRATION = "rag_calibration"
+SHOWN = ("em", "f1", "evidence_recall", "revealed_share", "n_retrievals")
+HEADINGS = dict(zip(SHOWN, ("EM", "F1", "recall", "shown", "asked"), strict=True))
+
+
+@rag_app.command()
+def calibrate(
+    model: options.Model = "smollm2-135m",
+    source: Source = "own",
+    reader: Reader = "hotpotqa",
+    questions: Questions = "40-60",
+    n_paragraphs: Paragraphs = 10,
+    order: Order = "given",
+    share: Annotated[float, typer.Option(help="Of drafts that are to have a hit.")] = 0.5,
+    out: Annotated[Path | None, typer.Option(help="Write it here (JSON).")] = None,
+    device: options.Device = None,
+    dtype: options.Dtype = "float32",
+) -> None:
+    """Choose the threshold at which a share of the drafts without context has a hit."""
+    options.writable("--out", out, (".json",))
+    from retrieval_lens.files import save_json
+    from retrieval_lens.models import load_model
+    from retrieval_lens.rag import calibrate_threshold
+
+    grid = _grid(
+        source=source,
+        reader=reader,
+        questions=options.integers("--questions", questions),
+        n_paragraphs=n_paragraphs,
+        orders=order,
+        strategies="no_context",
+    )
+    bridge = load_model(model, device=device, dtype=dtype)
+    examples = [grid.example(bridge.tokenizer, place) for place in grid.places_of(grid.questions)]
+    found = calibrate_threshold(bridge, examples, share)
+    typer.echo(
+        f"threshold {found.rind.threshold:.4f}: {found.realised:.0%} of {len(found.largest)} "
+        f"drafts have a hit"
+    )
+    if out is not None:
+        save_json(out, CALIBRATION, found.as_json())
+        typer.echo(f"written to {out.resolve()}")
+
+
+@rag_app.command()
+def answer(
+    model: options.Model = "smollm2-135m",
+    strategy: Annotated[
+        str, typer.Option(help="dynamic, static, oracle_dynamic, bm25, no_context …")
+    ] = "oracle_dynamic",
+    k: Annotated[int, typer.Option("--k", help="How many heads.")] = 5,
+    source: Source = "own",
+    reader: Reader = "hotpotqa",
+    question: Annotated[int, typer.Option(help="Which, counted from 0 in the file's order.")] = 0,
+    n_paragraphs: Paragraphs = 10,
+    order: Order = "given",
+    probe: Probe = None,
+    static: Static = None,
+    threshold: Threshold = None,
+    max_tokens: MaxTokens = 256,
+    seed: Seed = 0,
+    out: Annotated[
+        Path | None, typer.Option(help="Write the answer with its trail (JSON).")
+    ] = None,
+    plot: Annotated[
+        Path | None, typer.Option(help="Draw the trail: .html, .png, .svg or .pdf.")
+    ] = None,
+    device: options.Device = None,
+    dtype: options.Dtype = "float32",
+) -> None:
+    """Answer one question and print what happened, round by round."""
+    options.writable("--out", out, (".json",))
+    options.writable("--plot", plot, options.FIGURES)
+    from retrieval_lens.models import load_model
+    from retrieval_lens.rag import answer as run
+
+    grid = _grid(
+        models=model,
+        source=source,
+        reader=reader,
+        questions=question,
+        n_paragraphs=n_paragraphs,
+        orders=order,
+        strategies=strategy,
+        k=k,
+        random_draws=1,
+        probe=probe,
+        static=static,
+        threshold=threshold,
+        settings={"max_tokens": max_tokens},
+        seed=seed,
+    )
+    grid.require_ready()
+    bridge = load_model(model, device=device, dtype=dtype)
+    example = grid.example(bridge.tokenizer, grid.places_of(grid.questions)[0])
+    (chosen,) = grid.made(model).values()
+    found = run(bridge, example, chosen, grid.loop_settings(), seed=seed)
+    if out is not None:
+        found.save(out)
+    if plot is not None:
+        from retrieval_lens import viz
+
+        options.write_figure(viz.trail(found), plot, example.question)
+    _print(found, example)
+
+
+@rag_app.command()
+def evaluate(
+    out: Annotated[Path, typer.Option(help="Folder of the results; made, or gone on with.")],
+    config: Annotated[
+        Path | None, typer.Option(help="A JSON file with fields of a RagGrid; options win.")
+    ] = None,
+    model: Annotated[str | None, typer.Option(help="A checkpoint, a Hub id, or a folder.")] = None,
+    strategies: Annotated[
+        str | None, typer.Option(help="dynamic,static,oracle_dynamic,bm25 …")
+    ] = None,
+    k: Annotated[str | None, typer.Option("--k", help="Numbers of heads: 5,10,20.")] = None,
+    source: Annotated[str | None, typer.Option(help="own, or a file.")] = None,
+    questions: Annotated[str | None, typer.Option(help=tasks.WHICH)] = None,
+    n_paragraphs: Annotated[str | None, typer.Option(help="4,10")] = None,
+    probe: Probe = None,
+    static: Static = None,
+    threshold: Threshold = None,
+    calibration: Calibration = None,
+    random_draws: Annotated[int | None, typer.Option(help="Of strategies that draw.")] = None,
+    baseline: Annotated[str, typer.Option(help="The strategy that others are compared to.")] = (
+        "dynamic"
+    ),
+    workers: Annotated[int, typer.Option(help="Copies of the model at a time.")] = 1,
+    executor: Annotated[str, typer.Option(help="local or ray.")] = "local",
+    allow_other_versions: Annotated[
+        bool, typer.Option("--allow-other-versions", help="Keep cells of other versions.")
+    ] = False,
+) -> None:
+    """Answer a set of questions with several strategies, or go on with it, and compare them."""
+    if calibration is not None and threshold is not None:
+        raise tasks.WrongOption("--threshold cannot go with --calibration, which has its own")
+    given: dict[str, Any] = {
+        "models": model,
+        "strategies": options.names(strategies),
+        "k": options.integers("--k", k),
+        "source": source,
+        "questions": options.integers("--questions", questions),
+        "n_paragraphs": options.integers("--n-paragraphs", n_paragraphs),
+        "probe": probe,
+        "static": static,
+        "threshold": threshold,
+        "random_draws": random_draws,
+    }
+    from retrieval_lens.experiments import run_grid
+
+    fields = _read(config) | {n: v for n, v in given.items() if v is not None}
+    if calibration is not None:
+        fields = _calibrated(fields, calibration)
+    grid = _grid(**fields)
+    run_options: dict[str, Any] = {"allow_other_versions": allow_other_versions}
+    frame = run_grid(grid, out, executor, workers, **run_options)
+    _print_table(frame, baseline)
+    typer.echo(f"results: {(out / 'results.parquet').resolve()}")
+
+
+def _grid(**given: Any) -> Any:
+    """A RagGrid; paths as texts, and what was not given left to its defaults."""
+    from retrieval_lens.experiments import RagGrid
+
+    known = {name: value for name, value in given.items() if value is not None}
+    paths = {name: str(value) for name, value in known.items() if isinstance(value, Path)}
+    return RagGrid.from_json(known | paths)
+
+
+def _calibrated(fields: dict[str, Any], calibration: Path) -> dict[str, Any]:
+    """With the threshold of a calibration, whose questions will be refused."""
+    from retrieval_lens.files import load_json
+
+    found = load_json(calibration, CALIBRATION)
+    settings = (fields.get("settings") or {}) | {
+        "rind": found["rind"],
+        "calibrated_on": found["example_ids"],
+    }
+    return {**fields, "settings": settings, "threshold": None}
+
+
+def _read(config: Path | None) -> dict[str, Any]:
+    if config is None:
+        return {}
+    try:
+        found = json.loads(config.read_text("utf-8"))
+    except ValueError as error:
+        raise InputError(f"{config} is not JSON: {error}") from error
+    if not isinstance(found, dict):
+        raise InputError(f"{config} holds no JSON object with the fields of a grid")
+    return found
+
+
+def _print(found: Any, example: Any) -> None:
+    from rich.console import Console
+    from rich.markup import escape
+
+    from retrieval_lens.cli.tables import printable
+
+    console = Console()
+    console.print(f"question: {escape(printable(example.question))}")
+    for number, one in enumerate(found.rounds, start=1):
+        console.print(f"round {number}, draft: {escape(printable(one.draft))}")
+        if one.windows is None:
+            continue
+        heads = ", ".join(f"L{layer}H{head}" for layer, head in one.heads or ())
+        shown = sum(end - start for start, end in one.windows)
+        console.print(
+            f"  {escape(repr(printable(one.hit or '')))} fired; "
+            + (f"heads {heads}; " if heads else "")
+            + f"{shown} tokens shown in {len(one.windows)} windows"
+        )
+        console.print(f"  rewritten: {escape(printable(one.rewrite or ''))}")
+    console.print(f"answer: {escape(printable(found.text))} ({found.stopped_by})")
+    console.print(f"right: {escape(printable(example.answer))}")
+    console.print(", ".join(f"{name} {found.metrics[name]:.2f}" for name in SHOWN))
+
+
+def _print_table(frame: Any, baseline: str) -> None:
+    """One line a strategy: means over its answers, and the paired difference in evidence recall."""
+    from rich.console import Console
+    from rich.table import Table
+
+    from retrieval_lens.analysis import compare_conditions
+
+    valid = frame[frame["valid"]]
+    by = ["condition", "k", "example_id"]
+    means = valid.groupby(by, as_index=False, dropna=False, sort=False)[list(SHOWN)].mean()
+    names = [
+        f"{name} k={int(k)}" if with_k else name
+        for name, k, with_k in zip(means["condition"], means["k"], means["k"].notna(), strict=True)
+    ]
+    means = means.assign(strategy=names)
+    first = next((name for name in names if name.split(" ")[0] == baseline), None)
+    beside_what = f", beside {first}" if first else ""
+    table = Table(title=f"Means over questions{beside_what}", title_justify="left")
+    columns = ["strategy", *map(HEADINGS.get, SHOWN), *(["recall over it"] if first else [])]
+    for column in columns:
+        left = column == "strategy"
+        table.add_column(column, justify="left" if left else "right", no_wrap=True)
+    beside = {}
+    if first and len(set(names)) > 1:
+        compared = compare_conditions(
+            means, "evidence_recall", baseline=first, condition="strategy", strata=None
+        )
+        for row in compared.to_dict("records"):
+            beside[row["condition"]] = (
+                f"{row['difference']:+.3f} [{row['low']:+.3f}, {row['high']:+.3f}]"
+            )
+    for name in dict.fromkeys(names):
+        part = means[means["strategy"] == name]
+        numbers = [f"{part[one].mean():.3f}" for one in SHOWN]
+        table.add_row(name, *numbers, *([beside.get(name, "")] if first else []))
+    Console().print(table)
