@@ -11,6 +11,10 @@ from retrieval_lens.ablation.generation import Row
 from retrieval_lens.ablation.modes import AblationMode
 from retrieval_lens.models import model_info
 from retrieval_lens.tasks import RetrievalExample, response_metrics, response_outcome
+from retrieval_lens.tasks.qa_metrics import accepted_answers
+
+# which of several accepted answers counts: the order in which one answer's outcome is looked for
+_BEST_FIRST = ("exact", "truncated", "partial", "refusal", "fluent_wrong")
 
 
 def finish_run(bridge: Any, row: Row, mode: AblationMode, options: dict[str, Any]) -> AblatedRun:
@@ -57,4 +61,6 @@ def _stacked(steps: list[Tensor], like: Tensor) -> Tensor:
 
 def _outcome(example: RetrievalExample, text: str, truncated: bool) -> str:
     words = example.meta.get("task") == "multihop"
-    return response_outcome(example.answer, text, truncated, words=words)
+    answers = accepted_answers(example) if words else [example.answer]
+    found = [response_outcome(answer, text, truncated, words=words) for answer in answers]
+    return min(found, key=_BEST_FIRST.index)

@@ -1,8 +1,9 @@
-"""Every condition of an experiment against one of them, paired by example.
+"""Every condition of an experiment against one of them, paired by example or question.
 
-1. The rows of a condition are paired with the baseline's by example.
+1. The rows of a condition are paired with the baseline's by question where there are questions, so
+   that several layouts of one never count as several; else by example.
 2. An outcome of 0 and 1 is tested by McNemar, a number by the paired bootstrap; the interval of the
-   difference is the paired bootstrap's in both cases, stratified by haystack.
+   difference is the paired bootstrap's in both cases, stratified by haystack where there is one.
 3. The p-values are corrected by Holm over the conditions.
 """
 
@@ -23,8 +24,8 @@ def compare_conditions(
     *,
     baseline: Any,
     condition: str = "condition",
-    unit: str = "example_id",
-    strata: str | None = "haystack",
+    unit: str | None = None,
+    strata: str | None = "auto",
     n_resamples: int = 2000,
     confidence: float | int = 0.95,
     seed: int = 0,
@@ -38,19 +39,21 @@ def compare_conditions(
     does not count it.
 
     Args:
-        frame: One row for each example and condition.
+        frame: One row for each unit and condition.
         measure: Column to compare: numbers, or 0/1.
         baseline: The condition to compare with.
         condition: Column of the conditions.
-        unit: Column of the examples.
-        strata: Column of the strata, such as the haystack; None for one stratum.
+        unit: Column of what is paired and drawn. None: `question_id`, and `example_id` in rows
+            without a question or a frame without questions.
+        strata: Column of the strata; "auto": `haystack` if there is such a column; None: one
+            stratum.
         n_resamples: How often pairs are drawn anew.
         confidence: Of the intervals.
         seed: Of the draws.
 
     Raises:
         UnknownNameError: No such column, or no row of the baseline.
-        InputError: An example twice in a condition, in two strata, or no other condition.
+        InputError: A unit twice in a condition, in two strata, or no other condition.
         NumericalError: A value is NaN or infinite.
 
     Example:
@@ -58,18 +61,21 @@ def compare_conditions(
         ...     {"example_id": [*"abcabc"], "condition": ["none"] * 3 + ["dynamic"] * 3}
         ...     | {"exact": [1, 1, 1, 0, 0, 1]}
         ... )
-        >>> found = compare_conditions(frame, "exact", baseline="none", strata=None)
+        >>> found = compare_conditions(frame, "exact", baseline="none")
         >>> found["test"].tolist(), found["difference"].round(2).tolist(), found["p"].tolist()
         (['mcnemar'], [-0.67], [0.5])
     """
-    columns = _columns(frame, [measure, condition, unit, *([strata] if strata else [])])
-    values = _by_condition(columns[measure], columns[condition], columns[unit])
+    if strata == "auto":
+        strata = "haystack" if "haystack" in frame.columns else None
+    columns = _columns(frame, [measure, condition, *([strata] if strata else [])])
+    unit, units = _units(frame, unit)
+    values = _by_condition(columns[measure], columns[condition], units, unit)
     if baseline not in values:
         known = ", ".join(map(repr, values))
         raise UnknownNameError(f"no condition {baseline!r} in the frame; it has: {known}")
     if len(values) < 2:
         raise InputError(f"{baseline!r} is the only condition; wanted another to compare with it")
-    labels = _strata(columns[unit], columns[strata] if strata else [""] * len(frame))
+    labels = _strata(units, columns[strata] if strata else [""] * len(frame))
     binary = all(value in (0, 1) for one in values.values() for value in one.values())
     settings = {"n_resamples": n_resamples, "confidence": confidence, "seed": seed}
     rows = [
@@ -93,17 +99,33 @@ def _columns(frame: pd.DataFrame, names: list[str]) -> dict[str, list[Any]]:
     return {name: frame[name].tolist() for name in names}
 
 
+def _units(frame: pd.DataFrame, unit: str | None) -> tuple[str, list[Any]]:
+    """The column of the units, and the unit of each row."""
+    if unit is not None:
+        return unit, _columns(frame, [unit])[unit]
+    questions = frame["question_id"].tolist() if "question_id" in frame.columns else []
+    known = [bool(pd.notna(question)) for question in questions]
+    if not any(known):
+        return "example_id", _columns(frame, ["example_id"])["example_id"]
+    if all(known):
+        return "question_id", questions
+    examples = _columns(frame, ["example_id"])["example_id"]
+    both = zip(known, questions, examples, strict=True)
+    return "question_id", [question if asked else example for asked, question, example in both]
+
+
 def _by_condition(
-    measured: list[Any], conditions: list[Any], units: list[Any]
+    measured: list[Any], conditions: list[Any], units: list[Any], unit: str
 ) -> dict[Any, dict[Any, float]]:
-    """The number of each example under each condition."""
+    """The number of each unit under each condition."""
     values: dict[Any, dict[Any, float]] = {}
     for number, name, example in zip(measured, conditions, units, strict=True):
         own = values.setdefault(name, {})
         if example in own:
             raise InputError(
-                f"example {example!r} has several rows of condition {name!r}; average over its "
-                "draws first, or compare each draw, and each model, apart"
+                f"{unit} {example!r} has several rows of condition {name!r}; average over its "
+                f"layouts and draws first (groupby condition and {unit}), or compare each draw, "
+                "each size and each model apart"
             )
         try:
             own[example] = float(number)

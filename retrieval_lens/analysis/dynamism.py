@@ -2,7 +2,8 @@
 
 1. Each example is reduced to sums (`tally`).
 2. Every statistic is a function of weighted sums over examples, the weight being how often an
-   example was drawn: all 1 for the value, resamples stratified by haystack for the interval.
+   example was drawn: all 1 for the value, resamples stratified by haystack for the interval. The
+   layouts of one question are drawn together.
 3. Beside the similarity of neighbours stands what chance gives (`nulls`), and the difference.
 
 Source: https://arxiv.org/abs/2602.11162; bounds and nulls are ours.
@@ -16,7 +17,7 @@ import pandas as pd
 from jaxtyping import Float
 
 from retrieval_lens.analysis.checks import require_settings
-from retrieval_lens.analysis.drawing import Weights, resample_weights
+from retrieval_lens.analysis.drawing import Weights, resample_weights, unit_of
 from retrieval_lens.analysis.nulls import bernoulli_jaccard
 from retrieval_lens.analysis.step_sets import StepSets, gathered
 from retrieval_lens.analysis.table import (
@@ -50,12 +51,14 @@ def dynamism(
 
     Columns: `statistic`, `k`, `empty` (`count` or `skip`), `pooled` (`steps` or `examples`),
     `null` (`shuffled` or `bernoulli` in rows that tell of a null), `value`, `low` and `high`
-    (bootstrap over examples, stratified by `meta["haystack"]`; the static ranking stays fixed),
-    and the `n_examples` and `n_steps` (or pairs of steps) that the value rests on. The page on
-    dynamism says what each statistic is.
+    (bootstrap over examples, stratified by `meta["haystack"]`; examples with the same
+    `meta["question_id"]` are drawn together; the static ranking stays fixed), and the
+    `n_examples` and `n_steps` (or pairs of steps) that the value rests on. The page on dynamism
+    says what each statistic is.
 
-    `low` and `high` are NaN with one example, for `unique_heads` (a resample holds fewer distinct
-    examples, so its count is no guide), and where a resample leaves a statistic undefined.
+    `low` and `high` are NaN with one example, or one question, for `unique_heads` (a resample
+    holds fewer distinct examples, so its count is no guide), and where a resample leaves a
+    statistic undefined.
 
     Args:
         traces: Traces or StepSets of one model, each example once.
@@ -87,10 +90,13 @@ def dynamism(
     ranking = None if static is None else [layer * n_heads + head for layer, head in static]
     sums = tally([one.flat for one in found], ranking, chosen)
     strata = [one.meta.get("haystack", one.meta.get("dataset")) for one in found]
-    weights = resample_weights(len(found), strata, n_resamples, seed)
-    return statistics_table(
+    units = [unit_of(one) for one in found]
+    weights = resample_weights(len(found), strata, n_resamples, seed, units)
+    frame = statistics_table(
         lambda weights: _values(sums, weights), lambda key: _support(sums, key), weights, confidence
     )
+    # one unit never varies, and its interval would have no width
+    return frame if len(set(units)) > 1 else frame.assign(low=np.nan, high=np.nan)
 
 
 def _ks(

@@ -169,7 +169,13 @@ def _axes(frame: Any) -> tuple[Any, dict[str, Any]]:
     """
     if "order" not in frame:
         return frame, {"x": "n_tokens", "y": "depth"}
-    x = "max_tokens" if frame["max_tokens"].nunique() > 1 else "n_paragraphs"
+    several = [x for x in ("max_tokens", "n_paragraphs") if frame[x].nunique() > 1]
+    if len(several) > 1:
+        raise InputError(
+            "this grid has several max_tokens and several n_paragraphs; draw a part of its table "
+            "with viz.grid"
+        )
+    x = several[0] if several else "n_paragraphs"
     if frame["order"].nunique() > 1:
         return frame, {"x": x, "y": "order", "opacity": "valid"}
     quarters = (frame["depth"].astype(float) * 4).round() / 4

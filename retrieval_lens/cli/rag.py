@@ -265,7 +265,7 @@ def _print_table(frame: Any, baseline: str) -> None:
     from retrieval_lens.analysis import compare_conditions
 
     valid = frame[frame["valid"]]
-    by = ["condition", "k", "example_id"]
+    by = ["condition", "k", "question_id"]
     means = valid.groupby(by, as_index=False, dropna=False, sort=False)[list(SHOWN)].mean()
     names = [
         f"{name} k={int(k)}" if with_k else name
@@ -282,7 +282,7 @@ def _print_table(frame: Any, baseline: str) -> None:
     beside = {}
     if first and len(set(names)) > 1:
         compared = compare_conditions(
-            means, "evidence_recall", baseline=first, condition="strategy", strata=None
+            means, "evidence_recall", baseline=first, condition="strategy"
         )
         for row in compared.to_dict("records"):
             beside[row["condition"]] = (

@@ -173,6 +173,7 @@ class TraceDetector(HeadDetector):
             model=dict(trace.provenance.get("model") or {}),
             conventions=_conventions(trace),
             details={key: [float(part.details[key]) for part in parts] for key in keys},
+            groups=question_groups(examples),
         )
 
 
@@ -191,6 +192,17 @@ def check_examples(examples: Sequence[Any]) -> None:
     twice = next((one for one in ids if ids.count(one) > 1), None)
     if twice is not None:
         raise InputError(f"two examples have the id {twice!r}; give each example once")
+
+
+def question_groups(examples: Sequence[RetrievalExample]) -> tuple[str, ...]:
+    """The question of each example, else the example itself; empty where none is of a question."""
+    asked = [example.meta.get("question_id") for example in examples]
+    if all(question is None for question in asked):
+        return ()
+    return tuple(
+        f"example {example.id}" if question is None else f"question {question}"
+        for example, question in zip(examples, asked, strict=True)
+    )
 
 
 def _conventions(trace: Trace) -> dict[str, Any]:

@@ -34,6 +34,8 @@ class Detection:
         model: The model's `model_info`.
         conventions: How the traces were made, where there were any.
         details: Numbers about the examples, one list entry each.
+        groups: One an example, the same for the layouts of one question; empty where no example
+            is of a question.
 
     Raises:
         InputError: Sizes that do not fit, a negative weight, or no weight at all.
@@ -48,6 +50,7 @@ class Detection:
     model: Mapping[str, Any] = field(default_factory=dict)
     conventions: Mapping[str, Any] = field(default_factory=dict)
     details: Mapping[str, Sequence[float]] = field(default_factory=dict)
+    groups: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         n = len(self.example_ids)
@@ -58,6 +61,10 @@ class Detection:
             )
         if len(self.totals) != n or any(len(values) != n for values in self.details.values()):
             raise InputError(f"totals and details must have one entry for each of {n} examples")
+        if self.groups and len(self.groups) != n:
+            raise InputError(
+                f"{len(self.groups)} groups for {n} examples; wanted one each, or none"
+            )
         if not self.totals.isfinite().all() or not self.weights.isfinite().all():
             raise NumericalError("a score of the detection is NaN or infinite")
         if self.weights.min() < 0 or self.weights.sum() == 0:
@@ -72,6 +79,14 @@ class Detection:
     def used(self) -> list[int]:
         """Indices of the examples that count."""
         return (self.weights > 0).nonzero().flatten().tolist()
+
+    @property
+    def units(self) -> list[list[int]]:
+        """`used`, the examples of one group together."""
+        found: dict[Any, list[int]] = {}
+        for i in self.used:
+            found.setdefault(self.groups[i] if self.groups else i, []).append(i)
+        return list(found.values())
 
     @property
     def scores(self) -> Float[Tensor, "layer head"]:
@@ -164,6 +179,8 @@ class Detection:
             for name in ("totals", "weights"):
                 content[name] = torch.tensor(content[name], dtype=torch.float64)
             content["example_ids"] = tuple(content["example_ids"])
+            # files of older versions have no groups
+            content["groups"] = tuple(content.get("groups", ()))
             return cls(**content)
         except (KeyError, TypeError, ValueError, RetrievalLensError) as error:
             raise FileFormatError(f"{path} is no detection: {error!r}") from error

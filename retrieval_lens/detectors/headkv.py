@@ -8,7 +8,7 @@
    of the answer.
 4. Only examples that were answered count: F1 of the response against the answer, as in question
    answering, must be above 0.5. Where a response is a whole sentence, the answer is first taken out
-   of it.
+   of it. Of several accepted answers the best counts; |answer| is that of the first.
 5. The score of a head is the mean over those examples.
 
 The published code also multiplies by 10 / |answer|, and takes F1 of the response's first |answer|
@@ -25,6 +25,7 @@ from retrieval_lens.detectors.base import Contribution, TraceDetector
 from retrieval_lens.errors import InputError
 from retrieval_lens.scores import CopyPaste, StepScore
 from retrieval_lens.tasks import RetrievalExample
+from retrieval_lens.tasks.qa_metrics import accepted_answers
 from retrieval_lens.tracing import Trace
 
 F1, TRUNCATED, N_ANSWER, N_STEPS = "f1", "truncated", "n_answer_tokens", "n_steps_read"
@@ -114,7 +115,8 @@ class HeadKV(TraceDetector):
         n_answer = _answer_tokens(example)
         inside = torch.isin(trace.top_positions[:n_answer, ..., :n], trace.evidence)
         total = (trace.top_weights[:n_answer, ..., :n].double() * inside).sum((0, 3)) / n
-        f1 = float((self.f1 or answer_f1)(trace.text, example.answer))
+        score = self.f1 or answer_f1
+        f1 = max(float(score(trace.text, answer)) for answer in accepted_answers(example))
         details = {
             F1: f1,
             TRUNCATED: float(trace.truncated),

@@ -22,7 +22,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from retrieval_lens.detectors.base import HeadDetector, check_examples
+from retrieval_lens.detectors.base import HeadDetector, check_examples, question_groups
 from retrieval_lens.detectors.detection import Detection
 from retrieval_lens.detectors.query_pair import QueryPair, query_pair
 from retrieval_lens.errors import InputError
@@ -128,6 +128,7 @@ class QRHead(HeadDetector):
             model=model_info(model),
             conventions={**made_by, **CONVENTIONS, **run},
             details=_details(pairs),
+            groups=question_groups(examples),
         )
 
     def _score(self, rows: Sequence[Tensor], pair: QueryPair) -> Float[Tensor, "layer head"]:

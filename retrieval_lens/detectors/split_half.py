@@ -1,6 +1,7 @@
 """Split-half stability: how alike a detector ranks heads on two halves of its examples.
 
 1. The examples that count are shuffled and cut into two halves; with an odd number one is left out.
+   The layouts of one question go to one half together, and halves have as many questions.
 2. Each half gives a score to every head; Spearman's rank correlation between the two, and the
    overlap of their top k (ties at the cut drawn by lot), are the stability.
 3. Both are averaged over many random splits. They are for half of the examples: no Spearman-Brown
@@ -25,7 +26,7 @@ def split_half(
     """Agreement of a detection with itself.
 
     Args:
-        detection: Two examples at least must count.
+        detection: Two examples at least must count, of two questions where it knows of questions.
         k: How many of the strongest heads are compared.
         n_splits: Random splits; the same seed draws the same ones.
         seed: Of the draw.
@@ -49,14 +50,15 @@ def split_half(
     k, n_splits, draw = count_of("k", k), count_of("n_splits", n_splits), Random(index(seed))
     if k > n_all:
         raise InputError(f"k must be in 1..{n_all}, the heads of the model; got {k}")
-    used, rhos, overlaps = detection.used, [], []
-    found = {"n_splits": n_splits, "n_used": len(used)}
-    if len(used) < 2:
-        note = "1 example counts; two halves need at least 2"
+    units, rhos, overlaps = detection.units, [], []
+    found = {"n_splits": n_splits, "n_used": len(detection.used)}
+    if len(units) < 2:
+        what = "example" if found["n_used"] == 1 else "question"
+        note = f"1 {what} counts; two halves need at least 2"
         return {"rank_correlation": nan, "overlap": nan, "n_correlated": 0, **found, "note": note}
     for _ in range(n_splits):
-        shuffled, half = draw.sample(used, len(used)), len(used) // 2
-        halves = shuffled[:half], shuffled[half : 2 * half]
+        shuffled, half = draw.sample(units, len(units)), len(units) // 2
+        halves = (sum(part, []) for part in (shuffled[:half], shuffled[half : 2 * half]))
         x, y = (detection.scores_of(part).flatten().numpy() for part in halves)
         rho, note = spearman(x.tolist(), y.tolist())
         rhos += [rho] if note is None else []

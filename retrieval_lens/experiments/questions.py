@@ -80,6 +80,11 @@ class QuestionPrompts(Grid):
             )
         return questions[number]
 
+    def require_ready(self) -> None:
+        """Refuse questions that the file does not have; see `Grid`."""
+        for number in (*self.questions, *getattr(self, "detection_questions", ())):
+            self.question(number)
+
     def every_question(self) -> tuple[Question, ...]:
         """All questions of the source."""
         return _read(self.source, self.reader)
@@ -104,7 +109,13 @@ def _cuts(value: Any) -> tuple[int | None, ...]:
     lengths = [one for one in several(value) if one is not None]
     if min(whole_numbers("max_tokens", lengths), default=1) < 1:
         raise InputError(f"wanted max_tokens >= 1, or None; got {value}")
-    return tuple(None if one is None else one.__index__() for one in several(value))
+    found = tuple(None if one is None else one.__index__() for one in several(value))
+    if None in found and len(found) > 1:
+        raise InputError(
+            f"max_tokens=None is no length beside others; got {found}: take one that is longer "
+            f"than every context"
+        )
+    return found
 
 
 @cache

@@ -25,6 +25,7 @@ from retrieval_lens.experiments.rag_fields import FILES, MADE_BY, files_of, need
 from retrieval_lens.heads import HeadSet
 from retrieval_lens.rag.settings import Settings
 from retrieval_lens.rag.strategies import Dynamic, Strategy, strategy_named
+from retrieval_lens.tasks.example import without_layout
 
 ANSWER = "answer"
 DRAWING = ("dynamic_random", "fixed_random", "random_windows")
@@ -189,9 +190,8 @@ class RagGrid(QuestionPrompts):
         known, found = {one.id for one in self.every_question()}, set()
         for name in names:
             for start in (f"{self.dataset}-", "question "):
-                parts = name.removeprefix(start).split("-") if name.startswith(start) else []
-                ids = ("-".join(parts[:n]) for n in range(len(parts), 0, -1))
-                found |= set(next(([one] for one in ids if one in known), ()))
+                if name.startswith(start):
+                    found |= {without_layout(name.removeprefix(start))} & known
         return found
 
     def sources(self) -> dict[str, str]:

@@ -89,7 +89,7 @@ def _outcome(grid: RagGrid, result: Any, variant: Variant) -> dict[str, Any]:
 
 
 def _start(grid: RagGrid) -> list[str]:
-    prompt = ["model", *grid.axes, "example_id", "prompt", "valid", *grid.details]
+    prompt = ["model", *grid.axes, "example_id", "prompt", "valid", "invalid", *grid.details]
     return [*prompt, "condition", "k", "draw"]
 
 

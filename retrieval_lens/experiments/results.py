@@ -15,7 +15,7 @@ from retrieval_lens.experiments.store import RunFolder, open_folder
 if TYPE_CHECKING:
     from pandas import DataFrame
 
-LEVELS = ("chance", "lift")
+LEVELS = {"chance": "chance", "active_lift": "lift"}  # columns, and their names in a cell
 STEP_COLUMNS = ("step", "n_heads", "delta_log_prob", "kl", "is_retrieval")
 COLUMNS = (
     *("condition", "k", "draw"),
@@ -36,9 +36,10 @@ def load_results(folder: str | Path, partial: bool = False) -> "DataFrame":
     Returns:
         `model, needle, haystack, n_tokens, depth, seed, example_id, prompt`, the prompt (the last
         is a digest of its tokens; other tasks have other axes);
-        `valid`, False where no valid prompt could be made: nothing was run there;
-        `chance, lift`, of the clean response: mean chance level of the grid's score, and the mean
-        of score over chance where a head is active (missing for scores without a chance level);
+        `valid`, False where no valid prompt could be made, and `invalid`, why: nothing was run;
+        `chance, active_lift`, of the clean response: mean chance level of the grid's score, and the
+        mean of score over chance where a head is active, which is above the threshold's multiple of
+        chance by definition (missing for scores without a chance level);
         `condition, k, draw`, what was masked;
         `count, exact, answer_chars, rouge_l, truncated, outcome, text, n_steps, n_masked_mean,
         compensated_overlap`, the free-running response: heads that a matched condition was given,
@@ -72,7 +73,7 @@ def ablation_frame(grid: AblationGrid, folder: RunFolder, partial: bool = False)
         static[model] = {(head.layer, head.head) for head in ranked}
     rows = [
         where(cell, own)
-        | {name: own.get("clean", {}).get(name) for name in LEVELS}
+        | {name: own.get("clean", {}).get(stored) for name, stored in LEVELS.items()}
         | what(variant)
         | _response(result, variant, static.get(cell.model, set()), grid.metrics)
         | _effect(result, variant)
@@ -90,8 +91,8 @@ def invalid_prompts(frame: "DataFrame") -> str:
     if all(valid):
         return ""
     return (
-        f"{valid.count(False)} of {len(valid)} prompts are invalid (a fact is cut off, say) and "
-        f"were not run; the column `valid` tells which"
+        f"{valid.count(False)} of {len(valid)} prompts are invalid and were not run; the columns "
+        f"`valid` and `invalid` tell which and why"
     )
 
 
@@ -142,7 +143,16 @@ def load_step_effects(folder: str | Path, partial: bool = False) -> "DataFrame":
 
 
 def _columns(grid: AblationGrid) -> list[str]:
-    start = ["model", *grid.axes, "example_id", "prompt", "valid", *grid.details, *LEVELS]
+    start = [
+        "model",
+        *grid.axes,
+        "example_id",
+        "prompt",
+        "valid",
+        "invalid",
+        *grid.details,
+        *LEVELS,
+    ]
     i = COLUMNS.index("METRICS")
     return [*start, *COLUMNS[:i], *grid.metrics, *COLUMNS[i + 1 :]]
 
@@ -150,7 +160,7 @@ def _columns(grid: AblationGrid) -> list[str]:
 def where(cell: Cell, result: Any) -> dict[str, Any]:
     """A prompt's place, names and details, as columns."""
     named = {name: result.get(name) for name in ("example_id", "prompt")}
-    valid = {"valid": "invalid" not in result}
+    valid = {"valid": "invalid" not in result, "invalid": result.get("invalid")}
     return {**cell.where, **named, **valid, **result.get("details", {})}
 
 

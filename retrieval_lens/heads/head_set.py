@@ -20,6 +20,7 @@ from torch import Tensor
 
 from retrieval_lens.errors import FileFormatError, InputError
 from retrieval_lens.files import load_json, save_json
+from retrieval_lens.tasks.example import without_layout
 
 _SPELLED = re.compile(r"L?(\d+)[H.-](\d+)")
 
@@ -186,16 +187,18 @@ class HeadSet(Set):
                 )
 
     def require_unseen(self, example_ids: Iterable[str]) -> None:
-        """Refuse to be judged on an example that the set was chosen on.
+        """Refuse to be judged on an example that the set was chosen on, in whatever layout.
 
         Raises:
             InputError: With the examples in question.
         """
-        seen = sorted(set(self.example_ids) & _ids(example_ids))
+        known = set(map(without_layout, self.example_ids))
+        seen = sorted(one for one in _ids(example_ids) if without_layout(one) in known)
         if seen:
             raise InputError(
-                f"this head set was chosen on example {seen[0]!r} ({len(seen)} in all), so it "
-                f"must not be judged on it; take other examples, or pass allow_overlap=True"
+                f"this head set was chosen on example {seen[0]!r} ({len(seen)} in all), or on "
+                f"another layout of it, so it must not be judged on it; take other examples, or "
+                f"pass allow_overlap=True"
             )
 
     def save(self, path: str | Path) -> Path:

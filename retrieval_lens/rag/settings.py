@@ -8,6 +8,7 @@ from typing import Any
 from retrieval_lens.errors import InputError, UnknownNameError
 from retrieval_lens.rag.checks import whole
 from retrieval_lens.rag.rind import RIND
+from retrieval_lens.tasks.example import without_layout
 
 REMASK = ("after_clean_draft", "always")
 WHOLE = {  # the least of each
@@ -98,12 +99,13 @@ class Settings:
             raise InputError(f"these are no settings: {error!r}") from error
 
     def require_unseen(self, example_id: str) -> None:
-        """Refuse an example that the threshold was chosen on.
+        """Refuse an example that the threshold was chosen on, in whatever layout.
 
         Raises:
             InputError: It is one, and `allow_overlap` is False.
         """
-        if example_id in self.calibrated_on and not self.allow_overlap:
+        known = set(map(without_layout, self.calibrated_on))
+        if without_layout(example_id) in known and not self.allow_overlap:
             raise InputError(
                 f"the threshold was chosen on example {example_id!r}, so it must not be judged on "
                 f"it; take other examples, or pass allow_overlap=True"

@@ -12,13 +12,27 @@ from retrieval_lens.tasks.chat import bos_of, render
 from retrieval_lens.tasks.token_spans import Evidence, Span, find_span, positions_of, tokenize
 from retrieval_lens.types import EvidencePositions, TokenIds
 
+LAYOUT = "@"  # in an id: what follows tells layouts of one example apart
+
+
+def without_layout(example_id: str) -> str:
+    """The part of an id that all layouts of one example share.
+
+    Example:
+        >>> without_layout("own-orle-22@10paragraphs-seed1"), without_layout("needle-3")
+        ('own-orle-22', 'needle-3')
+    """
+    return example_id.partition(LAYOUT)[0]
+
 
 @dataclass(frozen=True, eq=False)
 class RetrievalExample:
     """A tokenized prompt, the positions of its evidence, and the answer.
 
     Attributes:
-        id: Name that tells this example from others; results carry it.
+        id: Name that tells this example from others; results carry it. Examples whose names differ
+            behind an @ alone are layouts of one, and count as the same where heads or probes must
+            not be judged on what they were chosen on.
         prompt: The whole text that is tokenized, chat template included.
         token_ids: `[pos]`, the prompt as the model gets it.
         evidence: `[evidence]`, ascending positions of the evidence tokens.

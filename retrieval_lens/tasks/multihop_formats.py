@@ -67,14 +67,32 @@ def musique_question(record: Mapping[str, Any], where: str) -> Question:
         paragraphs.append((required(entry, ("title",), str, of), (text,)))
         if "is_supporting" not in entry:
             raise FileFormatError(f"{of} has no field 'is_supporting'")
-        facts += [(index, 0)] if entry["is_supporting"] else []
+        facts += [(index, 0)] if _flag(entry, "is_supporting", of) else []
     defect = "" if facts else "no paragraph supports the answer"
-    if record.get("answerable") is False:
+    if "answerable" in record and not _flag(record, "answerable", where):
         defect = "the file marks it as not answerable"
     hops = len(facts)
-    extra = {"answer_aliases": list(record.get("answer_aliases", []))}
+    extra = {"answer_aliases": _aliases(record, where)}
     record = {"type": f"{hops}hop", **record}
     return _question(record, where, tuple(paragraphs), tuple(facts), defect, extra)
+
+
+def _flag(record: Mapping[str, Any], name: str, where: str) -> bool:
+    if not isinstance(record[name], bool):
+        raise FileFormatError(f"{where}: the field {name!r} is true or false; got {record[name]!r}")
+    return record[name]
+
+
+def _aliases(record: Mapping[str, Any], where: str) -> list[str]:
+    found = record.get("answer_aliases")
+    if found is None:
+        return []
+    if not isinstance(found, list | tuple) or not all(isinstance(one, str) for one in found):
+        raise FileFormatError(
+            f"{where}: the field 'answer_aliases' is a list of texts; got {found!r:.80}"
+        )
+    # an empty one would make an empty response right
+    return [one for one in found if one.strip()]
 
 
 def _named(record: Mapping[str, Any], where: str) -> tuple[dict[str, Any], str]:

@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from random import Random
 from typing import Any
 
-from retrieval_lens.tasks.example import RetrievalExample
+from retrieval_lens.tasks.example import LAYOUT, RetrievalExample
 from retrieval_lens.tasks.multihop_readers import Question
 from retrieval_lens.tasks.needle import SYSTEM
 from retrieval_lens.tasks.qa_metrics import CLOSED, holds_answer, normalize_answer
@@ -195,11 +195,13 @@ def _meta(question: Question, layout: Layout, context: Context) -> dict[str, Any
 
 
 def _id(question: Question, layout: Layout) -> str:
-    """The question's, and every choice that changes its prompt."""
-    parts = [layout.dataset, question.id]
+    """The question's, and behind an @ every choice that changes its prompt."""
+    parts: list[str] = []
     parts += [] if layout.order == "given" else [layout.order]
     parts += [] if layout.n_paragraphs is None else [f"{layout.n_paragraphs}paragraphs"]
     drawn = layout.order == "shuffled" or layout.n_paragraphs is not None
     parts += [f"seed{layout.seed}"] if drawn else []
     parts += [] if layout.max_tokens is None else [f"{layout.max_tokens}tokens"]
-    return "-".join(parts + ([] if layout.chat else ["plain"]))
+    parts += [] if layout.chat else ["plain"]
+    name = f"{layout.dataset}-{question.id}"
+    return name + LAYOUT + "-".join(parts) if parts else name

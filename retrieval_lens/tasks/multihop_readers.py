@@ -111,7 +111,8 @@ def _parsed(path: Path, reader: Reader) -> list[Any]:
     try:
         text = path.read_text("utf-8-sig")
         if reader.lines:
-            return [json.loads(line) for line in text.splitlines() if line.strip()]
+            # a text may hold U+2028, at which splitlines would break
+            return [json.loads(line) for line in text.split("\n") if line.strip()]
         content = json.loads(text)
     except (ValueError, RecursionError) as error:
         kind = "JSON lines" if reader.lines else "JSON"

@@ -13,6 +13,8 @@ import re
 import string
 from collections import Counter
 
+from retrieval_lens.tasks.example import RetrievalExample
+
 CLOSED = ("yes", "no", "noanswer")
 _PUNCTUATION = str.maketrans("", "", string.punctuation)
 _ARTICLES = re.compile(r"\b(a|an|the)\b")
@@ -21,9 +23,16 @@ _MARKER = re.compile(
     r"\banswer(?: to [^.?!\n]{1,200}?)? is\b\s*:?\s*|^\W*(?:the )?(?:final )?answer\s*:\s*",
     re.I | re.M,
 )
-_YES_NO = re.compile(r"(?:yes|no)(?=\s*(?:[,.;:!?\u2013\u2014-]|$))", re.I)
-_SENTENCE_END = re.compile(r"(\w*)[.!?][\"')\]*\u201d\u2019]*(?=\s|$)")
-_TITLES = frozenset(("capt", "dr", "gen", "jr", "mr", "mrs", "ms", "prof", "rev", "sr", "st"))
+# not "No. 3", a number, and not "No-hitter", one word
+_YES_NO = re.compile(r"(?:yes|no)(?=\s*(?:[,;:!?\u2013\u2014]|\.(?!\s*\d)|-(?=[\s-]|$)|$))", re.I)
+_SENTENCE_END = re.compile(r"(\w*)([.!?])[\"')\]*\u201d\u2019]*(?=\s|$)")
+# what comes before the rest of a name, and what closes one or stands behind a number
+_TITLE = re.compile(r"approx|capt|col|dr|gen|lt|maj|mrs?|ms|mt|prof|rev|sgt|st|vs?", re.I)
+_CLOSER = re.compile(
+    r"co|corp|ft|inc|jr|ltd|sr|jan|feb|mar|apr|jun|jul|aug|sept?|oct|nov|dec", re.I
+)
+_OPENER = re.compile(r"\s+(?:He|It|Its|She|That|The|There|These|They|This|Those)\s")
+_NAME_GOES_ON = re.compile(r"\s+(?:[a-z]|(?:Co|Corp|Inc|Ltd)\b)")
 _QUOTES = string.whitespace + "\"'*`\u201c\u201d\u2018\u2019"
 
 
@@ -85,6 +94,17 @@ def holds_answer(text: str, answer: str) -> bool:
     return words != "" and f" {words} " in f" {normalize_answer(text)} "
 
 
+def accepted_answers(example: RetrievalExample) -> list[str]:
+    """The answer of an example and the aliases in its `meta`, any of which is right.
+
+    Example:
+        ```python
+        rl.tasks.qa_metrics.accepted_answers(example)
+        ```
+    """
+    return [example.answer, *(example.meta.get("answer_aliases") or ())]
+
+
 def extract_answer(response: str) -> str:
     """The answer in a response, whether it is a phrase or a sentence.
 
@@ -92,9 +112,10 @@ def extract_answer(response: str) -> str:
        a base model goes on with a prompt of its own.
     2. After the first "answer is" or a line's "Answer:", what follows it; else the whole.
     3. Of that the first line with text. A line that begins with yes or no and a punctuation mark,
-       or is nothing else, is that word.
-    4. Of that the first sentence (initials and titles such as "St." end none), without quotation
-       marks, asterisks and the punctuation after it.
+       or is nothing else, is that word; "No. 3" and "No-hitter" are not.
+    4. Of that the first sentence, without quotation marks, asterisks and the punctuation after it.
+       Titles such as "St." end none, nor does "No." before a digit, nor "!" before a small letter
+       or "Inc.". Initials, months and "Inc." end one only before a word such as "It" or "The".
 
     Example:
         >>> extract_answer("The ferry is older, so the answer is the Orle Line. It ran daily.")
@@ -113,8 +134,16 @@ def extract_answer(response: str) -> str:
 
 
 def _first_end(line: str) -> int:
-    for match in _SENTENCE_END.finditer(line):
-        word = match[1]
-        if word.lower() not in _TITLES and not (len(word) == 1 and word.isupper()):
-            return match.end()
-    return len(line)
+    ends = (match.end() for match in _SENTENCE_END.finditer(line) if _ends(match, line))
+    return next(ends, len(line))
+
+
+def _ends(match: re.Match[str], line: str) -> bool:
+    word, mark, end = match[1], match[2], match.end()
+    if mark != ".":
+        return not (mark == "!" and _NAME_GOES_ON.match(line, end))
+    if (len(word) == 1 and word.isupper()) or _CLOSER.fullmatch(word):
+        return _OPENER.match(line, end) is not None
+    if word.lower() in ("no", "nos"):
+        return not line[end:].lstrip()[:1].isdigit()
+    return _TITLE.fullmatch(word) is None

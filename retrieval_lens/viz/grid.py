@@ -13,7 +13,13 @@ from plotly.subplots import make_subplots
 from retrieval_lens.errors import InputError
 from retrieval_lens.viz.labels import escape
 from retrieval_lens.viz.style import FRAMED, NO_VALUE, arrange, colour_bar, colours
-from retrieval_lens.viz.summary import levels, require_columns, series_names, summarise
+from retrieval_lens.viz.summary import (
+    LEVELS,
+    levels,
+    require_columns,
+    series_names,
+    summarise,
+)
 
 SHARES = ("exact", "answer_chars", "rouge_l", "em", "f1", "truncated")  # drawn on a scale up to 1
 MOST_COLUMNS, MOST_LABELLED = 4, 60
@@ -77,6 +83,9 @@ def grid(
     frame = frame[frame[x].notna() & frame[y].notna()]
     frame = frame.assign(**{panel: _panel_names(frame, panel)})
     cells = summarise(frame, [panel, x, y], measure)
+    if set(LEVELS) <= set(frame.columns):
+        levels_there = frame.groupby([panel, x, y], as_index=False)[list(LEVELS)].mean()
+        cells = cells.merge(levels_there, on=[panel, x, y], how="left")
     xs, ys = sorted(frame[x].unique()), sorted(frame[y].unique())
     panels, most = list(dict.fromkeys(frame[panel])), cells["n"].max()
     n_columns = min(MOST_COLUMNS, len(panels))
@@ -96,7 +105,8 @@ def grid(
         figure.add_trace(_heat_map(part, measure, (x, y), (xs, ys)), row=row, col=column)
         if opacity:
             rows = frame[frame[panel] == name] if shares else part.assign(examples=part["n"] / most)
-            figure.add_trace(_veil(rows, opacity, (x, y), (xs, ys)), row=row, col=column)
+            veil = _veil(rows, opacity, (x, y), (xs, ys), _matrix(part, "mean", (x, y), (xs, ys)))
+            figure.add_trace(veil, row=row, col=column)
     _axes(figure, (x, y), (xs, ys), (len(panels), n_columns))
     _colours(figure, cells["mean"].to_numpy(float), measure, colour_bar)
     return arrange(
@@ -107,6 +117,15 @@ def grid(
         width or min(1200, 190 + n_columns * max(170, 52 * len(xs) + 30)),
         height or 130 + n_rows * max(150, 30 * len(ys) + 60),
     )
+
+
+def _levels_of(part: Any, names: tuple[str, str], ticks: tuple[list, list], i: int, j: int) -> str:
+    """Chance level and lift of a cell, where they are known."""
+    if not set(LEVELS) <= set(part.columns):
+        return ""
+    here = part[(part[names[0]] == ticks[0][j]) & (part[names[1]] == ticks[1][i])]
+    told = levels(here)
+    return f"<br>{told}" if told else ""
 
 
 def _pale(opacity: str | None) -> str:
@@ -144,7 +163,7 @@ def _heat_map(
         [
             f"{escape(names[0])} {_text(ticks[0][j])} · {escape(names[1])} {_text(ticks[1][i])}<br>"
             f"<b>{escape(measure)} {mean[i, j]:.3g}</b> [{low[i, j]:.3g}, {high[i, j]:.3g}]<br>"
-            f"{n[i, j]:.0f} examples"
+            f"{n[i, j]:.0f} examples{_levels_of(part, names, ticks, i, j)}"
             for j in range(mean.shape[1])
         ]
         for i in range(mean.shape[0])
@@ -164,15 +183,17 @@ def _heat_map(
     )
 
 
-def _veil(rows: Any, opacity: str, names: tuple[str, str], ticks: tuple[list, list]) -> go.Heatmap:
-    """White over each cell, as opaque as shares are missing."""
+def _veil(
+    rows: Any, opacity: str, names: tuple[str, str], ticks: tuple[list, list], values: np.ndarray
+) -> go.Heatmap:
+    """White over each cell that has a value, as opaque as shares are missing."""
     shares = rows.groupby(list(names), as_index=False)[opacity].mean()
     matrix = _matrix(shares, opacity, names, ticks)
     if (matrix < 0).any() or (matrix > 1).any():
         raise InputError(f"column {opacity!r} holds shares from 0 to 1")
     place = {"x": list(range(matrix.shape[1])), "y": list(range(matrix.shape[0]))}
     veil = {"colorscale": _VEIL, "zmin": 0, "zmax": 1, "showscale": False, "hoverinfo": "skip"}
-    return go.Heatmap(z=MOST_VEIL * (1 - matrix), **place, **veil)
+    return go.Heatmap(z=np.where(np.isnan(values), 0, MOST_VEIL * (1 - matrix)), **place, **veil)
 
 
 def _text(value: Any) -> str:

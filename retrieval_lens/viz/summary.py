@@ -1,9 +1,10 @@
 """Means with intervals from a table of runs, for figures.
 
-1. Examples are the unit: the rows of one example (random draws, say) are averaged first.
+1. Questions are the unit where there are any, else examples: the rows of one (layouts, random
+   draws) are averaged first.
 2. The interval of a share (exact, truncated) is Wilson's where every example counts 0 or 1, and
-   otherwise the percentile bootstrap over examples, resampled within each haystack (over all of
-   them where a haystack has a single example, which would never vary).
+   otherwise the percentile bootstrap over the units, resampled within each haystack (over all of
+   them where a haystack has a single one, which would never vary).
 """
 
 from collections.abc import Sequence
@@ -15,7 +16,8 @@ from jaxtyping import Float
 from retrieval_lens.errors import InputError, UnknownNameError
 
 N_RESAMPLES, LEVEL = 2000, 0.95
-EXAMPLE, STRATUM, MODEL = "example_id", "haystack", "model"
+QUESTION, EXAMPLE, STRATUM, MODEL = "question_id", "example_id", "haystack", "model"
+LEVELS = ("chance", "active_lift")  # of the score that chose the heads
 SHARES = ("exact", "em", "truncated")  # measures that count 0 or 1
 
 
@@ -44,26 +46,28 @@ def levels(frame: Any) -> str:
 
     Example:
         >>> import pandas as pd
-        >>> levels(pd.DataFrame({"chance": [0.08, 0.1], "lift": [5.0, 6.0]}))
+        >>> levels(pd.DataFrame({"chance": [0.08, 0.1], "active_lift": [5.0, 6.0]}))
         'chance level 0.09, lift of active heads 5.5'
     """
-    if not {"chance", "lift"} <= set(frame.columns) or not frame["chance"].notna().any():
+    if not set(LEVELS) <= set(frame.columns) or not frame["chance"].notna().any():
         return ""
-    chance, lift = frame["chance"].mean(), frame["lift"].mean()
-    return f"chance level {chance:.2g}, lift of active heads {lift:.2g}"
+    chance, lift = (frame[name].mean() for name in LEVELS)
+    told = f"chance level {chance:.2g}"
+    return told if lift != lift else f"{told}, lift of active heads {lift:.2g}"
 
 
 def summarise(frame: Any, by: Sequence[str], measure: str) -> Any:
-    """Mean and 95 % interval of `measure` over examples, for every combination of `by`.
+    """Mean and 95 % interval of `measure` over questions or examples, for each combination of `by`.
 
     Args:
-        frame: A row a run; with a column `example_id` its rows are averaged for each example
-            first, and with a column `haystack` the bootstrap keeps to haystacks.
+        frame: A row a run. The rows of one unit are averaged first: of one `question_id`, whatever
+            its layouts and draws, else of one `example_id`; without either column a row is a unit.
+            With a column `haystack` the bootstrap keeps to haystacks.
         by: Columns.
         measure: Column of numbers; missing ones are left out.
 
     Returns:
-        A table of `by`, `mean`, `low`, `high` (NaN for a single example) and `n` examples.
+        A table of `by`, `mean`, `low`, `high` (NaN for a single unit) and `n` units.
 
     Raises:
         UnknownNameError: The table lacks a column.
@@ -91,16 +95,30 @@ def summarise(frame: Any, by: Sequence[str], measure: str) -> Any:
 
 
 def _examples(part: Any, measure: str) -> tuple[Float[np.ndarray, " example"], np.ndarray]:
-    """One number an example, and the haystack of each."""
+    """One number a unit, and the haystack of each."""
     numbers = part[measure].astype(float)
-    if EXAMPLE in part.columns:
-        unit = [part[name] for name in (MODEL, EXAMPLE) if name in part.columns]
-        strata = part.groupby(unit)[STRATUM].first() if STRATUM in part.columns else None
-        values = numbers.groupby(unit).mean()
+    unit = _unit(part)
+    if unit:
+        together = part.groupby(unit, dropna=False)
+        strata = together[STRATUM].first() if STRATUM in part.columns else None
+        values = numbers.groupby(unit, dropna=False).mean()
     else:
         values, strata = numbers, part[STRATUM] if STRATUM in part.columns else None
     found = np.zeros(len(values)) if strata is None else strata.to_numpy()
     return values.to_numpy(), found
+
+
+def _unit(part: Any) -> list[Any]:
+    """What tells units apart; nothing where every row is one."""
+    model = [part[MODEL]] if MODEL in part.columns else []
+    named = EXAMPLE in part.columns
+    if QUESTION not in part.columns or part[QUESTION].isna().all():
+        return [*model, part[EXAMPLE]] if named else []
+    # a row without a question is its own example
+    rows = part[EXAMPLE].tolist() if named else range(len(part))
+    alone = part[QUESTION].isna()
+    own = [row if is_alone else None for row, is_alone in zip(rows, alone, strict=True)]
+    return [*model, part[QUESTION], np.array(own, dtype=object)]
 
 
 def _interval(

@@ -1,14 +1,19 @@
 import pickle
 from dataclasses import replace
+from types import SimpleNamespace
 
 import pytest
 import torch
 
 import retrieval_lens as rl
-from retrieval_lens.ablation import AblatedRun, compensation
+from retrieval_lens.ablation import AblatedRun, compensation, results
+from retrieval_lens.ablation.generation import Row
+from retrieval_lens.ablation.modes import Zero
 from retrieval_lens.errors import FileFormatError, InputError
 from retrieval_lens.files import save_json
 from retrieval_lens.heads import HeadSet
+from retrieval_lens.heads.step_heads import Fixed
+from tests.detectors.made import example
 
 SETS = ("mask", "active", "active_masked", "active_masked_clean_token")
 ROWS = ("tokens", "clean_tokens", "scored")
@@ -171,3 +176,33 @@ def test_a_record_that_is_not_json(tmp_path):
     with pytest.raises(InputError, match="cannot write"):
         replace(made_run(), metrics={"exact": float("nan")}).save(path)
     assert path.read_bytes() == before
+
+
+@pytest.mark.parametrize(
+    ("response", "truncated", "outcome", "alone"),
+    [
+        ("It is the Patient Marten.", False, "exact", "exact"),
+        ("It is nine otters.", False, "exact", "fluent_wrong"),
+        ("It is some otters.", False, "partial", "fluent_wrong"),
+        ("It is Marten, nine ott", True, "truncated", "partial"),
+        ("I don't know.", False, "refusal", "refusal"),
+        ("It is long ago.", False, "fluent_wrong", "fluent_wrong"),
+    ],
+)
+def test_the_outcome_is_that_of_the_best_accepted_answer(
+    response, truncated, outcome, alone, monkeypatch
+):
+    monkeypatch.setattr(results, "model_info", lambda bridge: {})
+    bridge = SimpleNamespace(tokenizer=SimpleNamespace(decode=lambda ids, **options: response))
+
+    def run(**meta):
+        one = replace(example("m"), answer="Patient Marten", meta=meta)
+        row = Row(one, Fixed(HeadSet()), tokens=[7], masks=[torch.zeros(2, 3, dtype=torch.bool)])
+        return results.finish_run(bridge, row, Zero(), {"stop_ids": [7 + truncated]})
+
+    aliases = ["Lum", "nine otters"]
+    found = run(task="multihop", answer_aliases=aliases)
+    assert found.outcome == outcome
+    assert (found.outcome == "exact") == (found.metrics["exact"] == 1.0)
+    assert run(task="multihop").outcome == alone
+    assert run(task="needle", answer_aliases=aliases).outcome == run(task="needle").outcome

@@ -85,11 +85,62 @@ def test_other_columns_may_be_named(frame):
     assert found.equals(compare_conditions(frame, "effect", baseline="none"))
 
 
+def test_questions_are_the_unit_where_there_are_any(frame):
+    asked = frame.assign(question_id=frame.example_id.str.replace("e", "q"))
+    plain = compare_conditions(frame, "effect", baseline="none")
+    assert compare_conditions(asked, "effect", baseline="none").equals(plain)
+    layouts = pd.concat([asked.assign(example_id=asked.example_id + f"@{i}") for i in range(8)])
+    with pytest.raises(InputError, match=r"question_id 'q\d\d' has several rows .* average over"):
+        compare_conditions(layouts, "effect", baseline="none")
+    keys = ["condition", "question_id", "haystack"]
+    means = layouts.groupby(keys, as_index=False, sort=False)["effect"].mean()
+    found = compare_conditions(means, "effect", baseline="none")
+    assert set(found.n_pairs) == {N}
+    assert row(found, "dynamic").low == pytest.approx(row(plain, "dynamic").low)
+    # a unit that is named is taken, whatever questions there are
+    named = compare_conditions(layouts, "effect", baseline="none", unit="example_id")
+    assert set(named.n_pairs) == {8 * N}
+
+
+def test_rows_without_a_question_are_examples(frame):
+    plain = compare_conditions(frame, "effect", baseline="none")
+    assert compare_conditions(frame.assign(question_id=None), "effect", baseline="none").equals(
+        plain
+    )
+    some = frame.assign(question_id=frame.example_id.where(frame.example_id > "e05"))
+    assert set(compare_conditions(some, "effect", baseline="none").n_pairs) == {N}
+    with pytest.raises(UnknownNameError, match="no column 'example_id'"):
+        compare_conditions(some.drop(columns="example_id"), "effect", baseline="none")
+
+
+def test_strata_are_haystacks_where_there_are_any(frame):
+    # within each haystack the difference is the same for all, so nothing varies
+    constant = frame.assign(
+        effect=[
+            {"none": 0.0, "dynamic": 1.0 + (place == "b"), "random": 0.5}[condition]
+            for condition, place in zip(frame.condition, frame.haystack, strict=True)
+        ]
+    )
+    found = row(compare_conditions(constant, "effect", baseline="none"), "dynamic")
+    assert found.low == found.high == 1.5
+    for changed, strata in ((constant.drop(columns="haystack"), "auto"), (constant, None)):
+        found = row(
+            compare_conditions(changed, "effect", baseline="none", strata=strata), "dynamic"
+        )
+        assert found.low < 1.5 < found.high
+
+
 @pytest.mark.parametrize(
     ("change", "arguments", "error", "message"),
     [
         (lambda f: f, {"measure": "kl"}, UnknownNameError, "no column 'kl'"),
-        (lambda f: f.drop(columns="haystack"), {}, UnknownNameError, "no column 'haystack'"),
+        (
+            lambda f: f.drop(columns="haystack"),
+            {"strata": "haystack"},
+            UnknownNameError,
+            "no column 'haystack'",
+        ),
+        (lambda f: f.drop(columns="example_id"), {}, UnknownNameError, "no column 'example_id'"),
         (lambda f: f, {"baseline": "static"}, UnknownNameError, "no condition 'static'"),
         (lambda f: f[f.condition == "none"], {}, InputError, "the only condition"),
         (lambda f: pd.concat([f, f.head(1)]), {}, InputError, "several rows of condition"),

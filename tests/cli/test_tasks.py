@@ -110,7 +110,7 @@ def test_a_file_of_another_format(run, tmp_path):
     code, stdout, stderr = run("trace", *SMALL, *chosen, "--format", "json")
     assert code == 0, stderr
     assert (
-        json.loads(stdout)["provenance"]["example"]["id"] == "musique-Wye-2paragraphs-seed0-plain"
+        json.loads(stdout)["provenance"]["example"]["id"] == "musique-Wye@2paragraphs-seed0-plain"
     )
     code, _, stderr = run("trace", *SMALL, "--source", path)
     assert code == 1 and "is not JSON" in stderr

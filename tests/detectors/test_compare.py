@@ -1,14 +1,18 @@
 import math
+from dataclasses import replace
 from itertools import combinations, product
 
+import numpy as np
 import pytest
 from scipy.stats import kendalltau, rankdata
 
 import retrieval_lens as rl
-from retrieval_lens.detectors import compare_heads, split_half
+from retrieval_lens.detectors import Detection, compare_heads, split_half
 from retrieval_lens.detectors.agreement import places
+from retrieval_lens.detectors.base import question_groups
 from retrieval_lens.errors import InputError
-from tests.detectors.made import detection
+from retrieval_lens.files import load_json, save_json
+from tests.detectors.made import detection, example, trace
 
 # two layers of four heads
 A = detection([[[9, 8, 7, 6], [5, 4, 3, 2]]])
@@ -171,6 +175,67 @@ def test_why_there_is_no_stability():
     for wrong in ({"k": 0}, {"k": 5}, {"n_splits": 0}, {"n_splits": 1.5}):
         with pytest.raises(InputError):
             split_half(detection([UP, DOWN]), **{"k": 1, **wrong})
+
+
+def test_layouts_of_one_question_are_never_on_both_sides(monkeypatch):
+    """Six questions in four layouts: each half has three whole ones."""
+    groups = tuple(f"q{i % 6}" for i in range(24))
+    totals = np.random.default_rng(0).random((24, 1, 5)).tolist()
+    found, halves = detection(totals, groups=groups), []
+    scores_of = Detection.scores_of
+
+    def noted(self, part):
+        if len(part) < len(groups):
+            assert len(part) == 12
+            halves.append({groups[i] for i in part})
+        return scores_of(self, part)
+
+    monkeypatch.setattr(Detection, "scores_of", noted)
+    split_half(found, k=2, n_splits=40)
+    assert len(halves) == 80 and len({frozenset(half) for half in halves}) > 10
+    for one, other in zip(halves[::2], halves[1::2], strict=True):
+        assert not one & other and len(one) == len(other) == 3
+
+
+def test_layouts_do_not_make_a_detection_stable():
+    """Two questions that rank heads the other way round, in eight identical layouts."""
+    two, layouts = [UP, DOWN], [UP, DOWN] * 8
+    alone = split_half(detection(two), k=1)
+    found = split_half(detection(layouts, groups=("q0", "q1") * 8), k=1)
+    for name in ("rank_correlation", "overlap", "n_correlated"):
+        assert found[name] == pytest.approx(alone[name])
+    assert split_half(detection(layouts), k=1)["rank_correlation"] > alone["rank_correlation"] + 0.3
+    one = split_half(detection([UP] * 3, groups=("q0",) * 3), k=1)
+    assert one["note"] == "1 question counts; two halves need at least 2"
+
+
+def test_a_split_without_questions_keeps_its_draws():
+    """The numbers of a version that knew no questions."""
+    five = detection([UP, UP, DOWN, DOWN, UP])
+    found = split_half(five, k=1, n_splits=50, seed=2)
+    assert found["overlap"] == 0.38
+    assert found["rank_correlation"] == pytest.approx(-0.1543467343117637)
+    alone = detection([UP, UP, DOWN, DOWN, UP], groups=tuple("abcde"))
+    assert split_half(alone, k=1, n_splits=50, seed=2) == found
+
+
+def test_questions_are_known_and_kept(tmp_path):
+    asked = [
+        replace(example(f"e{i}"), meta={} if question is None else {"question_id": question})
+        for i, question in enumerate([7, None, 7])
+    ]
+    assert question_groups(asked) == ("question 7", "example e1", "question 7")
+    assert question_groups(asked[1:2]) == ()
+    traces = [trace(one, [1], [[[1, 2]]], "one") for one in asked]
+    found = rl.detectors.ScoreMean(rl.CopyPaste()).from_traces(traces, asked)
+    assert found.groups == question_groups(asked) and found.units == [[0, 2], [1]]
+    assert Detection.load(found.save(tmp_path / "new.json")).groups == found.groups
+    content = load_json(tmp_path / "new.json", "detection")
+    del content["groups"]
+    older = Detection.load(save_json(tmp_path / "old.json", "detection", content))
+    assert older.groups == () and older.units == [[0], [1], [2]]
+    with pytest.raises(InputError, match="2 groups for 3 examples"):
+        replace(found, groups=("a", "b"))
 
 
 def test_compare_heads_reports_the_stability_of_each_detection():

@@ -102,6 +102,17 @@ def test_the_gate_is_the_f1_of_question_answering():
         HeadKV().from_traces([made(text="yes")[1]], [one])
 
 
+def test_the_best_of_the_accepted_answers_passes_the_gate():
+    one, first = made(text="The answer is three four.")
+    meta = {**one.meta, "answer_aliases": ["seven", "three four", "five"]}
+    assert one.meta["n_answer_tokens"] == 2
+    found = HeadKV().from_traces([first], [replace(one, meta=meta)])
+    assert found.details["f1"] == [1.0] and found.weights.tolist() == [1]
+    assert found.details["n_answer_tokens"] == [2.0]  # of the answer itself
+    with pytest.raises(InputError, match=r"the best is 0\.00"):
+        HeadKV().from_traces([first], [one])
+
+
 # Against plain transformers
 
 

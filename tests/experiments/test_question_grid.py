@@ -67,6 +67,7 @@ def test_a_grid_knows_its_task_in_json():
         ({"questions": [-1]}, InputError, "wanted questions >= 0"),
         ({"n_paragraphs": 0}, InputError, "n_paragraphs >= 1"),
         ({"max_tokens": [100, 0]}, InputError, "wanted max_tokens >= 1, or None"),
+        ({"max_tokens": [None, 100]}, InputError, "is no length beside others"),
         ({"max_tokens": [None, "x"]}, InputError, "max_tokens holds whole numbers; got 'x'"),
         ({"orders": "backwards"}, UnknownNameError, "no order 'backwards'; known: given"),
         ({"detection_questions": []}, InputError, "needs static heads: give a detection corpus"),
@@ -137,9 +138,9 @@ def test_the_command_takes_its_config(capsys, monkeypatch, tmp_path):
         assert exit.value.code == 0, capsys.readouterr().err
     assert isinstance(grids[0], QuestionGrid) and grids[0].mode == "uniform"
     frame = load_results(tmp_path / "out")
-    assert list(frame.columns[:9]) == [
+    assert list(frame.columns[:8]) == [
         *("model", "source", "n_paragraphs", "order", "max_tokens", "question"),
-        *("example_id", "prompt", "valid"),
+        *("example_id", "prompt"),
     ]
     assert "f1 by paragraphs and their order" in (tmp_path / "page.html").read_text()
 
@@ -171,7 +172,18 @@ def test_a_question_that_loses_a_fact_is_counted_and_not_run(smollm2, tmp_path, 
     assert 0 < rows.valid.sum() < 6, "both kinds are there"
     assert (frame.groupby("condition").size() == 6).all(), "a row for each, valid or not"
     gone = frame[~frame.valid]
-    empty = ["example_id", "prompt", "effect_retrieval", "n_masked_mean_effect", "chance", "lift"]
+    assert (
+        gone.invalid.str.contains("cuts . of . facts off").all()
+        and frame.invalid[frame.valid].isna().all()
+    )
+    empty = [
+        "example_id",
+        "prompt",
+        "effect_retrieval",
+        "n_masked_mean_effect",
+        "chance",
+        "active_lift",
+    ]
     assert gone[empty].isna().all().all()
     assert frame[frame.valid].example_id.notna().all()
     ids = set(frame[frame.valid].example_id)
@@ -182,9 +194,17 @@ def test_a_question_that_loses_a_fact_is_counted_and_not_run(smollm2, tmp_path, 
     assert f"{len(gone) // 3} of 6 prompts are invalid" in capsys.readouterr().err
 
 
+def test_questions_that_are_not_there_are_refused_before_a_model_is_loaded(tmp_path):
+    for fields in ({"questions": [999]}, {"detection_questions": [999]}):
+        with pytest.raises(InputError, match="no question 999 in 'own'"):
+            run_grid(replace(CUT, **fields, models="no such model"), tmp_path)
+
+
 def test_a_corpus_without_a_valid_prompt_is_refused(smollm2, tmp_path):
     grid = replace(CUT, max_tokens=5)
-    with pytest.raises(InputError, match="every prompt of the detection corpus is invalid: no que"):
+    with pytest.raises(
+        InputError, match="every prompt of the detection corpus is invalid: question"
+    ):
         run_grid(grid, tmp_path, model=smollm2, progress=False)
 
 
@@ -197,8 +217,8 @@ def test_chance_and_lift_stand_beside_the_effect(smollm2, questions_run):
     lifts = [float(scores[t, la, h]) / chances[t] for t, la, h in active.nonzero().tolist()]
     rows = frame[frame.example_id == example.id]
     assert rows.chance.to_numpy() == pytest.approx(sum(chances) / len(chances), rel=1e-4)
-    assert rows.lift.to_numpy() == pytest.approx(sum(lifts) / len(lifts), rel=1e-4)
-    assert (rows.lift > 1).all() and len(rows) == 4, "also beside conditions that ran later"
+    assert rows.active_lift.to_numpy() == pytest.approx(sum(lifts) / len(lifts), rel=1e-4)
+    assert len(rows) == 4, "also beside conditions that ran later"
 
 
 def test_heat_maps_of_names():
@@ -208,3 +228,13 @@ def test_heat_maps_of_names():
     figure = viz.grid(frame, "f1", x="n_paragraphs", y="order")
     assert list(figure.layout.yaxis.ticktext) == ["&lt;b&gt;", "given"]
     assert list(figure.layout.xaxis.ticktext) == ["4", "10"]
+
+
+def test_the_default_detection_questions_share_no_fact_with_the_others():
+    grid, every = QuestionGrid(), rl.tasks.hotpotqa.read("own")
+
+    def facts(numbers):
+        one = (every[number] for number in numbers)
+        return {(q.paragraphs[p][0], q.paragraphs[p][1][s]) for q in one for p, s in q.facts}
+
+    assert not facts(grid.questions) & facts(grid.detection_questions)

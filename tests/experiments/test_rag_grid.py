@@ -266,8 +266,8 @@ def probe_file(folder, question=None, kind="regressor"):
     ("name", "refused"),
     [
         ("own-orle-04", True),
-        ("own-orle-04-facts_last-4paragraphs-seed7-plain", True),
-        ("own-orle-06-2paragraphs-seed0", False),
+        ("own-orle-04@facts_last-4paragraphs-seed7-plain", True),
+        ("own-orle-06@2paragraphs-seed0", False),
         ("hotpotqa-orle-04", False),
         ("own-orle-041", False),
     ],
@@ -298,7 +298,7 @@ def test_a_question_whose_name_begins_with_that_of_another(tmp_path):
     path.write_text(
         json.dumps([{**one, "_id": name} for one, name in zip(records, ("a", "a-b"), strict=True)])
     )
-    static = static_file(tmp_path, "hotpotqa-a-b-shuffled")
+    static = static_file(tmp_path, "hotpotqa-a-b@shuffled")
     fields = {"strategies": ("static",), "source": str(path), "static": static}
     with pytest.raises(InputError, match=r"questions \[1\] are among"):
         replace(GRID, questions=[0, 1], **fields).require_ready()
@@ -313,7 +313,7 @@ def test_questions_of_the_probe_and_of_the_threshold_are_refused(tmp_path):
     with pytest.raises(InputError, match=r"questions \[4\] are among those that the probe .*probe"):
         run_fake(tmp_path / "out", refuse, replace(GRID, **fields))
     replace(GRID, questions=[3], **fields).require_ready()
-    on = {**GRID.settings, "calibrated_on": ["own-orle-04-2paragraphs-seed0"]}
+    on = {**GRID.settings, "calibrated_on": ["own-orle-04@2paragraphs-seed0"]}
     with pytest.raises(InputError, match=r"questions \[3\] are among those that the threshold was"):
         run_fake(tmp_path / "out", refuse, replace(GRID, settings=on))
 

@@ -338,3 +338,14 @@ def test_a_sealed_file_of_something_else(content, tmp_path):
     path = save_json(tmp_path / "a.json", "head_set", content)
     with pytest.raises(FileFormatError, match="no head set"):
         HeadSet.load(path)
+
+
+def test_another_layout_of_an_example_counts_as_seen():
+    chosen = HeadSet([(1, 1)], example_ids=["own-orle-01@4paragraphs-seed0", "needle-2"])
+    both = chosen & HeadSet([(1, 1)])
+    for one in (chosen, both, HeadSet.from_json(chosen.as_json())):
+        one.require_unseen(["own-orle-02@4paragraphs-seed0", "own-orle-011", "needle-22"])
+        with pytest.raises(InputError, match="or on another layout of it"):
+            one.require_unseen(["own-orle-01@facts_last-10paragraphs-seed3"])
+        with pytest.raises(InputError, match="or on another layout of it"):
+            one.require_unseen(["own-orle-01"])

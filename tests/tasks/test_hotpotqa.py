@@ -116,7 +116,7 @@ def test_layout_of_the_prompt():
     user = f"Context:\n{context}{asked}"
     assert example.prompt == f"<|system|>\n{system}\n<|user|>\n{user}\n<|assistant|>\n"
     assert plain.prompt == f"{system}\n\n{user}\nAnswer:"
-    assert (example.id, plain.id) == ("hotpotqa-h1", "hotpotqa-h1-plain")
+    assert (example.id, plain.id) == ("hotpotqa-h1", "hotpotqa-h1@plain")
     assert (example.question, example.answer) == ("How long is the river of Orr?", "9 km")
 
 
@@ -312,7 +312,7 @@ def test_files_limits_and_ids(tmp_path):
     assert isinstance(found, Questions) and isinstance(found, list)
     assert [one.meta["question_id"] for one in found] == ["h0", "h1"]
     assert [one.id for one in found.dropped] == ["bad"]
-    assert [one.id for one in load(str(path), BPE)] == [f"hotpotqa-h{i}-plain" for i in range(5)]
+    assert [one.id for one in load(str(path), BPE)] == [f"hotpotqa-h{i}@plain" for i in range(5)]
 
 
 def test_refusals():
@@ -333,5 +333,5 @@ def test_refusals():
 
 def test_a_question_longer_than_the_context_is_refused_by_name():
     (example,) = load([record(question="Which? " * 60)], BPE)
-    with pytest.raises(ContextLengthError, match="hotpotqa-h1-plain"):
+    with pytest.raises(ContextLengthError, match="hotpotqa-h1@plain"):
         check_context(tiny_bridge("llama-gqa"), example, 8)

@@ -112,6 +112,17 @@ def test_files_of_lines(tmp_path):
     assert [one.id for one in read_questions(str(path), "musique")] == ["2hop__1_2", "2"]
 
 
+def test_a_line_ends_at_a_new_line_only(tmp_path):
+    first = MUSIQUE["paragraphs"][0]
+    text = "The Lum\u2028is 9 km\u0085long."
+    record = MUSIQUE | {"paragraphs": [first | {"paragraph_text": text}]}
+    path = tmp_path / "file.jsonl"
+    line = json.dumps(record, ensure_ascii=False)
+    path.write_bytes(f"{line}\r\n{line}\n".encode())
+    found = list(read_questions(path, "musique"))
+    assert [one.paragraphs for one in found] == [(("Lum", (text,)),)] * 2
+
+
 @pytest.mark.parametrize(
     ("text", "message"),
     [
@@ -201,6 +212,26 @@ def test_musique_paragraphs_without_a_field(field):
         read(MUSIQUE | {"paragraphs": [without(first, field), *others]}, "musique")
     with pytest.raises(FileFormatError, match="2hop__1_2.*paragraph 0 is not a dict"):
         read(MUSIQUE | {"paragraphs": ["text", *others]}, "musique")
+
+
+@pytest.mark.parametrize("flag", ["false", "true", 0, 1, None, []])
+def test_musique_flags_are_true_or_false(flag):
+    first, *others = MUSIQUE["paragraphs"]
+    wrong = [*others, first | {"is_supporting": flag}]
+    with pytest.raises(FileFormatError, match="2hop__1_2.*paragraph 2: .*'is_supporting' is true"):
+        read(MUSIQUE | {"paragraphs": wrong}, "musique")
+    with pytest.raises(FileFormatError, match="2hop__1_2.*'answerable' is true or false"):
+        read(MUSIQUE | {"answerable": flag}, "musique")
+
+
+def test_musique_aliases():
+    for none in (None, [], [" "]):
+        found = read(MUSIQUE | {"answer_aliases": none}, "musique")
+        assert found.extra == {"answer_aliases": []}
+    assert read(without(MUSIQUE, "answer_aliases", "answerable"), "musique").extra == found.extra
+    for wrong in ("abc", "", 3, [3], ["a", None], {"a": "b"}):
+        with pytest.raises(FileFormatError, match="2hop__1_2.*'answer_aliases' is a list of texts"):
+            read(MUSIQUE | {"answer_aliases": wrong}, "musique")
 
 
 def test_readers_of_your_own(monkeypatch):

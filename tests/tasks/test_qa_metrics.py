@@ -1,18 +1,22 @@
 import re
 import string
 from collections import Counter
+from dataclasses import replace
 
 import pytest
+import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
 from retrieval_lens.tasks import (
+    RetrievalExample,
     exact_match,
     extract_answer,
     f1,
     normalize_answer,
     precision_recall,
 )
+from retrieval_lens.tasks.qa_metrics import accepted_answers
 
 
 def by_the_rules(prediction, answer):
@@ -97,6 +101,76 @@ def test_the_cases_reach_every_rule():
     kinds = Counter(by_the_rules(one, two)[1] > 0 for one, two, *_ in CASES)
     assert min(kinds.values()) > 5
     assert normalize_answer(" The  RIVER, an Orle!\n") == "river orle"
+
+
+WITH_STOPS = [
+    "no. 4",
+    "No. 4",
+    "No.4",
+    "the town No. 2 for the first time",
+    "No. 61 Squadron",
+    "Nos. 3 and 4",
+    "No-liner",
+    "Yes-sayers of Vasp",
+    "Orle v. Vasp",
+    "Orle vs. The Sallows",
+    "Lt. Col. Egil Sallow",
+    "Sgt. Maj. Orr",
+    "Mt. Lum",
+    "Ft. Vasp",
+    "approx. 9 km",
+    "Orle! Inc.",
+    "Vasp Ltd.",
+    "Orle & Co. Ltd.",
+    "Orle Corp. of Vasp",
+    "Sept. 3, 1907",
+    "Egil Orr Jr.",
+    "Orr! at the Port",
+    "the U.S. Navy",
+    "J. Orr",
+    "Matthis V.",
+]
+
+
+@pytest.mark.parametrize("answer", WITH_STOPS)
+@pytest.mark.parametrize(
+    "form",
+    [
+        "{}",
+        "{}.",
+        "The answer is {}.",
+        "{}\nIt was so.",
+        "The answer is {}. It was so.",
+        "{}. They were. The end.",
+    ],
+)
+def test_a_full_stop_inside_an_answer(answer, form):
+    assert exact_match(extract_answer(form.format(answer)), answer) == 1.0
+
+
+@pytest.mark.parametrize(
+    ("response", "answer"),
+    [
+        ("Orle Inc. It was so.", "Orle Inc"),  # one full stop ends both
+        ("Egil Orr Jr. He sailed.", "Egil Orr Jr"),
+        ("It was in the U.S. The yard is there.", "It was in the U.S"),
+        ("No. It has 3.", "No"),
+        ("No - they were not.", "No"),
+        ("No -- they were not.", "No"),
+        ("There were no. They left.", "There were no"),
+        ("Orle! It was so.", "Orle"),
+    ],
+)
+def test_a_sentence_ends_all_the_same(response, answer):
+    assert extract_answer(response) == answer
+
+
+def test_accepted_answers():
+    ids = torch.tensor([1, 2])
+    one = RetrievalExample("a", "x y", ids, torch.tensor([0]), ((0, 1),), answer="Orle")
+    assert accepted_answers(one) == ["Orle"]
+    assert accepted_answers(replace(one, meta={"answer_aliases": None})) == ["Orle"]
+    assert accepted_answers(replace(one, meta={"answer_aliases": ["Lum"]})) == ["Orle", "Lum"]
 
 
 @pytest.mark.parametrize(

@@ -147,9 +147,44 @@ def test_the_same_prompt_under_two_models_is_two_examples():
     assert summarise(frame, ["depth"], "nats").n.item() == 2
 
 
+def test_layouts_of_one_question_count_as_one():
+    """6 questions in 8 layouts have the interval of 6 examples."""
+    values = np.random.default_rng(2).normal(size=6)
+    six = runs(nats=values, example_id=[f"e{i}" for i in range(6)])
+    layouts = pd.concat(
+        [six.assign(example_id=six.example_id + f"@{i}", question_id=range(6)) for i in range(8)]
+    )
+    alone, found = (summarise(frame, ["depth"], "nats") for frame in (six, layouts))
+    assert found.n.item() == 6
+    for column in ("mean", "low", "high"):
+        assert found[column].item() == pytest.approx(alone[column].item())
+    counted = summarise(layouts.drop(columns="question_id"), ["depth"], "nats")
+    assert counted.n.item() == 48
+    assert counted.high.item() - counted.low.item() < 0.6 * (found.high - found.low).item()
+
+
+def test_rows_without_a_question_are_examples():
+    frame = runs(nats=[0.0, 2.0, 3.0, 5.0, 7.0], example_id=list("aabcc"))
+    some = frame.assign(question_id=["q", "q", "q", None, None])
+    # q: 0, 2, 3; example c: 5, 7
+    found = summarise(some, ["depth"], "nats")
+    assert found.n.item() == 2 and found["mean"].item() == pytest.approx((5 / 3 + 6) / 2)
+    rows = summarise(some.drop(columns="example_id"), ["depth"], "nats")
+    assert rows.n.item() == 3 and rows["mean"].item() == pytest.approx((5 / 3 + 5 + 7) / 3)
+    none = summarise(frame.assign(question_id=None), ["depth"], "nats")
+    assert none.equals(summarise(frame, ["depth"], "nats")) and none.n.item() == 3
+
+
+def test_examples_without_questions_keep_their_draws():
+    """The numbers of a version that knew no questions."""
+    frame = runs(nats=np.arange(6) ** 1.5, example_id=list("abcdef"), haystack=list("xxyyyy"))
+    found = summarise(frame, ["depth"], "nats")
+    assert (found.low.item(), found.high.item()) == (2.7475468957064284, 6.726779962499649)
+
+
 def test_chance_level_and_lift_stand_below_the_title():
-    frame = runs(depth=[0.0, 1.0], chance=[0.1, 0.2], lift=[3.0, 5.0], k=[1, 2])
+    frame = runs(depth=[0.0, 1.0], chance=[0.1, 0.2], active_lift=[3.0, 5.0], k=[1, 2])
     wanted = "chance level 0.15, lift of active heads 4"
     assert wanted in grid(frame).layout.title.subtitle.text.replace("<br>", " ")
     assert wanted in curves(frame, y="exact").layout.title.subtitle.text
-    assert "chance" not in grid(runs(chance=[None], lift=[None])).layout.title.subtitle.text
+    assert "chance" not in grid(runs(chance=[None], active_lift=[None])).layout.title.subtitle.text

@@ -17,6 +17,7 @@ import numpy as np
 from jaxtyping import Bool, Float, Int
 
 from retrieval_lens.analysis.cca.settings import CcaSettings
+from retrieval_lens.analysis.drawing import unit_of
 from retrieval_lens.analysis.trajectories import Trajectory
 from retrieval_lens.errors import InputError
 
@@ -40,6 +41,7 @@ class StepTable:
         names: The examples.
         strata: The haystack of each.
         groups: Which of them must stay on one side of a split.
+        units: Which of them intervals draw together.
     """
 
     hidden: Float[np.ndarray, "row d_model"]
@@ -52,6 +54,7 @@ class StepTable:
     names: tuple[str, ...]
     strata: tuple[Any, ...]
     groups: tuple[str, ...]
+    units: tuple[str, ...]
 
     @property
     def starts(self) -> Int[np.ndarray, " example"]:
@@ -79,6 +82,7 @@ def step_table(found: Sequence[Trajectory]) -> StepTable:
         names=tuple(one.example_id for one in found),
         strata=tuple(one.stratum for one in found),
         groups=tuple(one.group for one in found),
+        units=tuple(unit_of(one) for one in found),
         **ids,
     )
 

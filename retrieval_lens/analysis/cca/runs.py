@@ -3,7 +3,8 @@
 1. In-sample: fitted and judged on all examples. The strongest of many fitted directions correlate
    even in data where nothing does.
 2. Held-out: PCs and directions from the training examples, signed correlations of the held-out
-   ones in training order. The directions stay fixed while held-out examples are resampled.
+   ones in training order. The directions stay fixed while held-out examples are resampled, the
+   layouts of one question together.
 3. Nulls exchange whole trajectories of scores between examples of the same side of the split. The
    PCs stay, since they do not know what is paired with what; the directions are fitted anew.
 4. Gain: what the hidden state adds to the baselines, over as many components as both have.
@@ -194,7 +195,8 @@ def _at(steps: str, pairs: Pairs, table: StepTable) -> Pairs:
 
 def _weights(table: StepTable, test: Examples, settings: CcaSettings) -> Weights:
     """How often each example of the table is drawn; only held-out ones are."""
-    strata = [table.strata[i] for i in test]
+    strata, units = ([labels[i] for i in test] for labels in (table.strata, table.units))
     weights = np.zeros((settings.n_resamples, len(table.names)))
-    weights[:, test] = resample_weights(len(test), strata, settings.n_resamples, settings.seed)
+    drawn = resample_weights(len(test), strata, settings.n_resamples, settings.seed, units)
+    weights[:, test] = drawn
     return weights

@@ -22,6 +22,7 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
+from retrieval_lens.analysis.drawing import unit_of
 from retrieval_lens.analysis.probes.settings import ProbeSettings
 from retrieval_lens.analysis.trajectories import Trajectory
 from retrieval_lens.errors import InputError
@@ -43,6 +44,7 @@ class Pairs:
         owner: `[pair]`, which of `example_ids` it is from.
         example_ids: Of the examples that have a pair.
         strata: Haystack of each of them.
+        units: Which of them intervals draw together.
     """
 
     hidden: Float[Tensor, "pair d_model"]
@@ -54,6 +56,7 @@ class Pairs:
     owner: Int[Tensor, " pair"]
     example_ids: tuple[str, ...]
     strata: tuple[str, ...]
+    units: tuple[str, ...]
 
     def __len__(self) -> int:
         return len(self.hidden)
@@ -71,6 +74,7 @@ class Pairs:
             owner=owner,
             example_ids=tuple(self.example_ids[i] for i in kept.tolist()),
             strata=tuple(self.strata[i] for i in kept.tolist()),
+            units=tuple(self.units[i] for i in kept.tolist()),
         )
 
 
@@ -100,6 +104,7 @@ def pairs_of(found: Sequence[Trajectory], settings: ProbeSettings) -> Pairs:
         owner=torch.repeat_interleave(torch.arange(len(used)), torch.tensor(ends)),
         example_ids=tuple(one.example_id for one in used),
         strata=tuple(str(one.stratum) for one in used),
+        units=tuple(unit_of(one) for one in used),
     )
     return _permuted(pairs, settings.seed) if settings.permuted_labels else pairs
 

@@ -42,7 +42,8 @@ class ProbeReport:
         metrics: One row a predictor, steps and metric. `predictor` is `probe`, a baseline, `gain`
             (probe minus base rate, so that errors want it negative) or `gain_over_…` another
             baseline; `steps` is `all` or `non_empty` (a head is active at the target's step).
-            `low` and `high` are the bootstrap interval over examples, NaN with one example.
+            `low` and `high` are the bootstrap interval over examples, the layouts of one question
+            drawn together; NaN with one example, or one question.
         per_head: One row a head. Of a classifier: `n_positive` here, `base_rate` on the training
             side, `precision`, `recall`, `f1`, `auprc`, NaN for a head that never fires here (and
             precision where it is never predicted). Of a regressor: `base_rate`, `mse`, `r2`, NaN
@@ -93,15 +94,16 @@ def report_on(
         draws: Number of resamples, confidence and seed.
     """
     n_resamples, confidence, seed = draws
-    weights = resample_weights(len(pairs.example_ids), pairs.strata, n_resamples, seed)
+    n_examples, varies = len(pairs.example_ids), len(set(pairs.units)) > 1
+    weights = resample_weights(n_examples, pairs.strata, n_resamples, seed, pairs.units)
     targets, filled = pairs.targets.numpy(), pairs.filled.numpy()
     rows = []
     for steps, kept in zip(STEPS, (np.ones_like(filled), filled), strict=True):
         sums = {}
         for name, scores in predictions.items():
             parts = (scores[kept], targets[kept], pairs.owner.numpy()[kept])
-            sums[name] = _sums(name, parts, weights.shape[1], thresholds.get(name))
-        rows += _rows(steps, sums, weights, confidence)
+            sums[name] = _sums(name, parts, n_examples, thresholds.get(name))
+        rows += _rows(steps, sums, weights, confidence, varies)
     probe = predictions["probe"]
     return ProbeReport(
         metrics=pd.DataFrame(
@@ -124,7 +126,7 @@ def _sums(name: str, parts: tuple[Any, Any, Any], n_examples: int, threshold: fl
 
 
 def _rows(
-    steps: str, sums: Mapping[str, Sums], weights: Weights, confidence: float
+    steps: str, sums: Mapping[str, Sums], weights: Weights, confidence: float, varies: bool
 ) -> list[tuple[Any, ...]]:
     """The probe, its baselines and its gains over them."""
     once = {name: one.values(np.ones((1, weights.shape[1]))) for name, one in sums.items()}
@@ -138,7 +140,7 @@ def _rows(
     for name, found in once.items():
         for metric, value in found.items():
             ends = (np.nan, np.nan)
-            if weights.shape[1] > 1:
+            if varies:
                 ends = tuple(float(end) for end in percentile_ends(drawn[name][metric], confidence))
             rows.append((name, steps, metric, float(value[0]), *ends))
     return rows
