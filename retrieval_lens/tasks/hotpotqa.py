@@ -132,9 +132,9 @@ def load(
     )
     found = _build(tokenizer, read(source, reader), layout, limit)
     if not found:
-        (first, *others) = found.dropped or (Dropped("none", "there is none"),)
-        if not others:
-            raise InvalidExampleError(f"question {first.id!r} cannot be used: {first.reason}")
+        if len(found.dropped) == 1:
+            only = found.dropped[0]
+            raise InvalidExampleError(f"question {only.id!r} cannot be used: {only.reason}")
         raise InvalidExampleError(f"no question can be used: {found.summary()}")
     return found
 

@@ -243,7 +243,10 @@ def test_wrong_values_are_told_before_a_model_is_loaded(without_model, arguments
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (("--max-tokens", 30), "2 paragraphs, order given, seed 0: no question can be used"),
+        (
+            ("--max-tokens", 30),
+            "2 paragraphs, order given, seed 0: question 'orle-01' cannot be used: max_tokens",
+        ),
         (("--max-tokens", 30), "max_tokens=30 cuts 2 of 2 facts off"),
         (("--order", "up"), "no order 'up'; known: given, shuffled"),
         (("--n-paragraphs", 1), "cuts off some of 2 gold paragraphs"),

@@ -156,7 +156,8 @@ def test_one_row_an_answer(tmp_path, capsys):
     frame = run_fake(tmp_path, Hand(), GRID)
     assert list(frame.columns) == [
         *("model", "source", "n_paragraphs", "order", "max_tokens", "question", "example_id"),
-        *("prompt", "valid", "question_id", "type", "depth", "n_tokens", "condition", "k", "draw"),
+        *("prompt", "valid", "invalid", "question_id", "type", "depth", "n_tokens"),
+        *("condition", "k", "draw"),
         *("em", "f1", "evidence_recall", "revealed_share", "n_retrievals", "n_rounds", "n_steps"),
         *("seconds", "stopped_by", "text"),
     ]
