@@ -63,8 +63,8 @@ class RagGrid(QuestionPrompts):
 
     Example:
         >>> grid = RagGrid(questions=3, strategies=["no_context", "oracle_dynamic"], k=(5, 10))
-        >>> [variant.label for variant in grid.stage_variants("answer")]
-        ['no_context', 'oracle_dynamic k=5', 'oracle_dynamic k=10']
+        >>> print(*(variant.label for variant in grid.stage_variants("answer")), sep=", ")
+        no_context, oracle_dynamic k=5, oracle_dynamic k=10
     """
 
     task: ClassVar[str] = "rag"
