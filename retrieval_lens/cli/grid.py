@@ -1,12 +1,18 @@
 """`retrieval-lens grid run|status|plot`: grids of runs that survive, and their pictures."""
 
-import json
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
-from retrieval_lens.cli.options import FIGURES, integers, names, numbers, writable
+from retrieval_lens.cli.options import (
+    FIGURES,
+    integers,
+    names,
+    numbers,
+    read_config,
+    writable,
+)
 from retrieval_lens.errors import InputError
 
 grid_app = typer.Typer(
@@ -79,7 +85,7 @@ def run(
     given = {name: value for name, value in fields.items() if value is not None}
     from retrieval_lens.experiments import grid_from_json, run_grid
 
-    grid = grid_from_json(_read(config) | given)
+    grid = grid_from_json(read_config(config) | given)
     options: dict[str, Any] = {"address": address, "allow_other_versions": allow_other_versions}
     options |= {"cpus_per_worker": cpus_per_worker, "gpus_per_worker": gpus_per_worker}
     frame = run_grid(grid, out, executor, workers, **options)
@@ -200,15 +206,3 @@ def _print_means(frame: Any) -> None:
             *map(str, names), str(k) if has_k else "", *means, str(int(part["valid"].sum()))
         )
     Console().print(table)
-
-
-def _read(config: Path | None) -> dict[str, Any]:
-    if config is None:
-        return {}
-    try:
-        found = json.loads(config.read_text("utf-8"))
-    except ValueError as error:
-        raise InputError(f"{config} is not JSON: {error}") from error
-    if not isinstance(found, dict):
-        raise InputError(f"{config} holds no JSON object with the fields of a grid")
-    return found

@@ -123,3 +123,21 @@ def with_interval(row: Any) -> str:
     if row["low"] != row["low"] or row["high"] != row["high"]:
         return f"{row['value']:.3f}"
     return f"{row['value']:.3f} [{row['low']:.3f}, {row['high']:.3f}]"
+
+
+def read_config(path: Path | None) -> dict[str, Any]:
+    """Fields of a grid from a JSON file; none without one.
+
+    Raises:
+        InputError: Not JSON, or no object.
+        FileNotFoundError: There is no such file.
+    """
+    if path is None:
+        return {}
+    try:
+        found = json.loads(path.read_text("utf-8"))
+    except ValueError as error:
+        raise InputError(f"{path} is not JSON: {error}") from error
+    if not isinstance(found, dict):
+        raise InputError(f"{path} holds no JSON object with the fields of a grid")
+    return found

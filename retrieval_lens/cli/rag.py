@@ -1,13 +1,12 @@
 """`retrieval-lens rag calibrate|answer|evaluate`: Dynamic RAG on multi-hop questions."""
 
-import json
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
 from retrieval_lens.cli import options, tasks
-from retrieval_lens.errors import InputError
+from retrieval_lens.cli.rag_tables import print_answer, print_comparison
 
 rag_app = typer.Typer(
     help="Answer questions from hidden context that heads reveal, and compare strategies.",
@@ -39,8 +38,6 @@ Calibration = Annotated[
 Seed = Annotated[int, typer.Option(help="Of the layout and of strategies that draw.")]
 MaxTokens = Annotated[int, typer.Option(help="Most tokens of an answer.")]
 CALIBRATION = "rag_calibration"
-SHOWN = ("em", "f1", "evidence_recall", "revealed_share", "n_retrievals")
-HEADINGS = dict(zip(SHOWN, ("EM", "F1", "recall", "shown", "asked"), strict=True))
 
 
 @rag_app.command()
@@ -141,7 +138,7 @@ def answer(
         from retrieval_lens import viz
 
         options.write_figure(viz.trail(found), plot, example.question)
-    _print(found, example)
+    print_answer(found, example)
 
 
 @rag_app.command()
@@ -189,13 +186,13 @@ def evaluate(
     }
     from retrieval_lens.experiments import run_grid
 
-    fields = _read(config) | {n: v for n, v in given.items() if v is not None}
+    fields = options.read_config(config) | {n: v for n, v in given.items() if v is not None}
     if calibration is not None:
         fields = _calibrated(fields, calibration)
     grid = _grid(**fields)
     run_options: dict[str, Any] = {"allow_other_versions": allow_other_versions}
     frame = run_grid(grid, out, executor, workers, **run_options)
-    _print_table(frame, baseline)
+    print_comparison(frame, baseline)
     typer.echo(f"results: {(out / 'results.parquet').resolve()}")
 
 
@@ -218,78 +215,3 @@ def _calibrated(fields: dict[str, Any], calibration: Path) -> dict[str, Any]:
         "calibrated_on": found["example_ids"],
     }
     return {**fields, "settings": settings, "threshold": None}
-
-
-def _read(config: Path | None) -> dict[str, Any]:
-    if config is None:
-        return {}
-    try:
-        found = json.loads(config.read_text("utf-8"))
-    except ValueError as error:
-        raise InputError(f"{config} is not JSON: {error}") from error
-    if not isinstance(found, dict):
-        raise InputError(f"{config} holds no JSON object with the fields of a grid")
-    return found
-
-
-def _print(found: Any, example: Any) -> None:
-    from rich.console import Console
-    from rich.markup import escape
-
-    from retrieval_lens.cli.tables import printable
-
-    console = Console()
-    console.print(f"question: {escape(printable(example.question))}")
-    for number, one in enumerate(found.rounds, start=1):
-        console.print(f"round {number}, draft: {escape(printable(one.draft))}")
-        if one.windows is None:
-            continue
-        heads = ", ".join(f"L{layer}H{head}" for layer, head in one.heads or ())
-        shown = sum(end - start for start, end in one.windows)
-        console.print(
-            f"  {escape(repr(printable(one.hit or '')))} fired; "
-            + (f"heads {heads}; " if heads else "")
-            + f"{shown} tokens shown in {len(one.windows)} windows"
-        )
-        console.print(f"  rewritten: {escape(printable(one.rewrite or ''))}")
-    console.print(f"answer: {escape(printable(found.text))} ({found.stopped_by})")
-    console.print(f"right: {escape(printable(example.answer))}")
-    console.print(", ".join(f"{name} {found.metrics[name]:.2f}" for name in SHOWN))
-
-
-def _print_table(frame: Any, baseline: str) -> None:
-    """One line a strategy: means over its answers, and the paired difference in evidence recall."""
-    from rich.console import Console
-    from rich.table import Table
-
-    from retrieval_lens.analysis import compare_conditions
-
-    valid = frame[frame["valid"]]
-    by = ["condition", "k", "question_id"]
-    means = valid.groupby(by, as_index=False, dropna=False, sort=False)[list(SHOWN)].mean()
-    names = [
-        f"{name} k={int(k)}" if with_k else name
-        for name, k, with_k in zip(means["condition"], means["k"], means["k"].notna(), strict=True)
-    ]
-    means = means.assign(strategy=names)
-    first = next((name for name in names if name.split(" ")[0] == baseline), None)
-    beside_what = f", beside {first}" if first else ""
-    table = Table(title=f"Means over questions{beside_what}", title_justify="left")
-    columns = ["strategy", *map(HEADINGS.get, SHOWN), *(["recall over it"] if first else [])]
-    for column in columns:
-        left = column == "strategy"
-        table.add_column(column, justify="left" if left else "right", no_wrap=True)
-    beside = {}
-    if first and len(set(names)) > 1:
-        compared = compare_conditions(
-            means, "evidence_recall", baseline=first, condition="strategy"
-        )
-        for row in compared.to_dict("records"):
-            beside[row["condition"]] = (
-                f"{row['difference']:+.3f} [{row['low']:+.3f}, {row['high']:+.3f}]"
-            )
-    for name in dict.fromkeys(names):
-        part = means[means["strategy"] == name]
-        numbers = [f"{part[one].mean():.3f}" for one in SHOWN]
-        table.add_row(name, *numbers, *([beside.get(name, "")] if first else []))
-    Console().print(table)

@@ -187,19 +187,6 @@ def require_count(k: int, model: Any) -> None:
         raise InputError(f"k={k}, but the model has {n_layers * n_heads} heads; take fewer")
 
 
-def require_like(like: Any) -> None:
-    """Refuse to match the tokens of something that retrieves nothing.
-
-    Raises:
-        InputError: With what is wanted.
-    """
-    if not isinstance(like, Strategy) or not like.retrieves:
-        raise InputError(
-            f"like= is a strategy that retrieves, such as Dynamic(probe) or OracleDynamic(): as "
-            f"many tokens as it shows are shown; got {like!r}"
-        )
-
-
 def hidden_at_of(strategies: Sequence[Strategy]) -> tuple[str, ...]:
     """Every hook name that one of the strategies needs, once."""
     return tuple(dict.fromkeys(name for one in strategies for name in one.hidden_at))

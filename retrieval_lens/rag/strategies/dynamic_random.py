@@ -3,20 +3,13 @@
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
-from retrieval_lens.heads import random_heads
-from retrieval_lens.rag.checks import whole
-from retrieval_lens.rag.strategies.base import (
-    Request,
-    Retrieved,
-    Strategy,
-    register_strategy,
-    require_count,
-)
+from retrieval_lens.rag.strategies.base import Request, register_strategy
+from retrieval_lens.rag.strategies.fixed_random import FixedRandom
 
 
 @register_strategy
 @dataclass(frozen=True)
-class DynamicRandom(Strategy):
+class DynamicRandom(FixedRandom):
     """`k` heads, uniformly from all; the draw depends on seed, example and round.
 
     Args:
@@ -26,22 +19,8 @@ class DynamicRandom(Strategy):
         InputError: `k` out of range.
     """
 
-    k: Any = 5
     name: ClassVar[str] = "dynamic_random"
 
-    def __post_init__(self) -> None:
-        object.__setattr__(self, "k", whole("k", self.k, 1))
-
-    def require(self, model: Any, example: Any) -> None:
-        """Refuse more heads than there are.
-
-        Raises:
-            InputError: The model has fewer than `k`.
-        """
-        require_count(self.k, model)
-
-    def windows(self, request: Request) -> Retrieved:
-        """By new heads."""
-        n_layers, n_heads = request.look().rows.shape[:2]
-        seed = request.seed_of("heads", request.round)
-        return request.by_heads(random_heads((n_layers, n_heads), self.k, seed))
+    def drawn_for(self, request: Request) -> tuple[Any, ...]:
+        """The round."""
+        return (request.round,)

@@ -40,7 +40,12 @@ class FixedRandom(Strategy):
         """
         require_count(self.k, model)
 
+    def drawn_for(self, request: Request) -> tuple[Any, ...]:
+        """What the draw depends on beside seed and example: nothing."""
+        return ()
+
     def windows(self, request: Request) -> Retrieved:
-        """By the heads of this answer."""
+        """By the drawn heads."""
         n_layers, n_heads = request.look().rows.shape[:2]
-        return request.by_heads(random_heads((n_layers, n_heads), self.k, request.seed_of("heads")))
+        seed = request.seed_of("heads", *self.drawn_for(request))
+        return request.by_heads(random_heads((n_layers, n_heads), self.k, seed))
