@@ -72,3 +72,17 @@ def tiny_bridge(family: str, seed: int = 0) -> Any:
     from retrieval_lens.models.loading import load_model
 
     return load_model(hf_model=tiny_hf(family, seed), check=False)
+
+
+def longrope_config() -> Any:
+    """A tiny Phi-3 whose rotary factors change at position 64."""
+    return Phi3Config(
+        vocab_size=199, hidden_size=64, intermediate_size=96, num_hidden_layers=2,
+        num_attention_heads=4, num_key_value_heads=2, max_position_embeddings=512,
+        original_max_position_embeddings=64, pad_token_id=0, initializer_range=0.3,
+        rope_parameters={
+            "rope_type": "longrope", "rope_theta": 10000.0, "partial_rotary_factor": 1.0,
+            "short_factor": [1.0] * 8, "long_factor": [2.0] * 8,
+            "original_max_position_embeddings": 64,
+        },
+    )  # fmt: skip

@@ -81,11 +81,9 @@ def score_sweep(
     first = columns[0]
     rows = []
     for score, found in zip(variants, columns, strict=True):
-        row = {**score.parameters()}
-        row |= {"n_examples": len(found), "n_steps": sum(one.sets.n_steps for one in found)}
-        row |= _levels(found) | _sizes(found, options)
-        row |= _beside(found, first, k.__index__())
-        rows.append(row)
+        support = {"n_examples": len(found), "n_steps": sum(one.sets.n_steps for one in found)}
+        sizes, beside = _sizes(found, options), _beside(found, first, k.__index__())
+        rows.append(score.parameters() | support | _levels(found) | sizes | beside)
     return pd.DataFrame(rows)
 
 

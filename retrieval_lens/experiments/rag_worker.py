@@ -13,11 +13,11 @@ from retrieval_lens.errors import InvalidExampleError
 from retrieval_lens.experiments.cells import Cell
 from retrieval_lens.experiments.opening import opened_model, prompt_of
 from retrieval_lens.experiments.rag_grid import RagGrid
+from retrieval_lens.rag.answering import require_answerable
 from retrieval_lens.rag.pipeline import run
 from retrieval_lens.rag.reader import ModelReader
 from retrieval_lens.rag.strategies.base import hidden_at_of
 from retrieval_lens.tasks import RetrievalExample
-from retrieval_lens.tracing.limits import check_context
 
 
 class RagWorker:
@@ -54,10 +54,7 @@ class RagWorker:
 
     def _answers(self, example: RetrievalExample) -> dict[str, Any]:
         every = list(self.strategies.values())
-        self.settings.require_unseen(example.id)
-        check_context(self.model, example, self.settings.max_tokens)
-        for strategy in every:
-            strategy.require(self.model, example)
+        require_answerable(self.model, example, every, self.settings, self.grid.seed)
         answers = {}
         with ModelReader(self.model, example, hidden_at_of(every)) as reader:
             start = perf_counter()

@@ -3,7 +3,8 @@
 from retrieval_lens.heads.dynamic import Dynamic, dynamic_heads
 from retrieval_lens.heads.dynamic_minus import DynamicMinus
 from retrieval_lens.heads.example_static import ExampleStatic
-from retrieval_lens.heads.head_set import Head, HeadSet
+from retrieval_lens.heads.head import Head
+from retrieval_lens.heads.head_set import HeadSet
 from retrieval_lens.heads.layer_matched import LayerMatched
 from retrieval_lens.heads.mass_matched import MassMatched
 from retrieval_lens.heads.published import published_heads

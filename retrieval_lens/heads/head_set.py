@@ -8,11 +8,10 @@
 """
 
 import math
-import re
 from collections.abc import Iterable, Iterator, Mapping, Set
 from operator import index
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
 from jaxtyping import Bool
@@ -20,36 +19,8 @@ from torch import Tensor
 
 from retrieval_lens.errors import FileFormatError, InputError
 from retrieval_lens.files import load_json, save_json
+from retrieval_lens.heads.head import Head
 from retrieval_lens.tasks.example import without_layout
-
-_SPELLED = re.compile(r"L?(\d+)[H.-](\d+)")
-
-
-class Head(NamedTuple):
-    """One attention head; printed as `L18H6`.
-
-    Example:
-        >>> str(Head(18, 6)), Head.parse("L18H6") == Head.parse("18-6") == (18, 6)
-        ('L18H6', True)
-    """
-
-    layer: int
-    head: int
-
-    def __str__(self) -> str:
-        return f"L{self.layer}H{self.head}"
-
-    @classmethod
-    def parse(cls, text: str) -> "Head":
-        """Read `L18H6`, `18-6` or `18.6`.
-
-        Raises:
-            InputError: Another spelling.
-        """
-        match = _SPELLED.fullmatch(text.strip())
-        if match is None:
-            raise InputError(f"a head is spelled L18H6 or 18-6, not {text!r}")
-        return cls(int(match[1]), int(match[2]))
 
 
 class HeadSet(Set):

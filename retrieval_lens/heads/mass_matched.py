@@ -3,7 +3,8 @@
 from dataclasses import dataclass, field
 from typing import ClassVar
 
-from retrieval_lens.heads.head_set import Head, HeadSet
+from retrieval_lens.heads.head import Head
+from retrieval_lens.heads.head_set import HeadSet
 from retrieval_lens.heads.step_heads import CleanStep, StepHeads
 from retrieval_lens.scores import CopyPaste, StepScore
 

@@ -9,7 +9,7 @@
 from pathlib import Path
 
 from retrieval_lens.errors import InputError
-from retrieval_lens.heads.head_set import Head
+from retrieval_lens.heads.head import Head
 from retrieval_lens.heads.published_list import Architecture, PublishedList, damaged
 
 SLACK = 0.01  # how far below 0 or above 1 a gate may lie

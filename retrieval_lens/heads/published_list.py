@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from retrieval_lens.errors import FileFormatError, InputError
-from retrieval_lens.heads.head_set import Head
+from retrieval_lens.heads.head import Head
 from retrieval_lens.heads.random_sets import model_shape
 
 

@@ -11,7 +11,7 @@ from pathlib import Path
 import yaml
 
 from retrieval_lens.errors import InputError
-from retrieval_lens.heads.head_set import Head
+from retrieval_lens.heads.head import Head
 from retrieval_lens.heads.published_list import Architecture, PublishedList, damaged
 
 # The models that lists were published for, from the configurations of their checkpoints.

@@ -12,7 +12,7 @@ from math import fsum, isfinite
 from pathlib import Path
 from typing import Any
 
-from retrieval_lens.heads.head_set import Head
+from retrieval_lens.heads.head import Head
 from retrieval_lens.heads.published_list import Architecture, PublishedList, damaged
 
 _KEY = re.compile(r"([0-9]{1,6})-([0-9]{1,6})")

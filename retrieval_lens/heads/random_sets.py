@@ -5,7 +5,8 @@ from random import Random
 from typing import Any, SupportsIndex
 
 from retrieval_lens.errors import InputError
-from retrieval_lens.heads.head_set import Head, HeadSet
+from retrieval_lens.heads.head import Head
+from retrieval_lens.heads.head_set import HeadSet
 from retrieval_lens.models import attention_layers
 
 

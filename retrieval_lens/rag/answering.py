@@ -95,7 +95,7 @@ def answer_many(
         raise InputError("answer_many got no strategies; give at least one, by name")
     examples, found = list(examples), {name: [] for name in strategies}
     for example in examples:
-        _require(model, example, list(strategies.values()), settings, seed)
+        require_answerable(model, example, list(strategies.values()), settings, seed)
     with progress_bar("answering", len(examples), progress) as advance:
         for example in examples:
             every = _answers(model, example, list(strategies.values()), settings, seed, engine)
@@ -114,15 +114,20 @@ def _answers(
     engine: str,
 ) -> list[Answer]:
     """One answer a strategy, all on one reader."""
-    _require(model, example, strategies, settings, seed)
+    require_answerable(model, example, strategies, settings, seed)
     with ModelReader(model, example, hidden_at_of(strategies), engine) as reader:
         return [run(reader, example, strategy, settings, seed) for strategy in strategies]
 
 
-def _require(
+def require_answerable(
     model: Any, example: RetrievalExample, strategies: Sequence[Any], settings: Any, seed: Any
 ) -> None:
-    """Refuse what cannot be answered, before the model runs."""
+    """Refuse what cannot be answered, before the model runs.
+
+    Raises:
+        InputError: As in `answer`.
+        ContextLengthError: As in `answer`.
+    """
     for strategy in strategies:
         if not isinstance(strategy, Strategy):
             raise InputError(f"a strategy is one of rag.STRATEGIES, with parameters: {strategy!r}")

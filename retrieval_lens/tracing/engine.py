@@ -16,10 +16,11 @@ from torch import Tensor, nn
 from retrieval_lens.errors import InputError, RetrievalLensError
 from retrieval_lens.models import hook_names, user_hooks
 from retrieval_lens.tracing.decoding import Decoder
-from retrieval_lens.tracing.fast import FastDecoder, reads_on_twin, require_hook_names
+from retrieval_lens.tracing.fast import FastDecoder
 from retrieval_lens.tracing.fast_attention import RowListener
 from retrieval_lens.tracing.hooked import HookedDecoder
 from retrieval_lens.tracing.twin import weights_version
+from retrieval_lens.tracing.twin_reads import reads_on_twin, require_hook_names
 
 TOLERANCE = 1e-4  # largest difference, single and double precision
 HALF_TOLERANCE = 0.1  # relative norm of the difference: rounding alone gives a few percent

@@ -10,7 +10,7 @@ from torch import Tensor
 from transformers import DynamicCache
 
 from retrieval_lens.errors import InputError
-from retrieval_lens.models import attention_layers, hook_names
+from retrieval_lens.models import attention_layers
 from retrieval_lens.tracing.decoding import Decoder, StepOutput
 from retrieval_lens.tracing.edits import AttentionEdit, n_untouched
 from retrieval_lens.tracing.fast_attention import RowListener, listening
@@ -22,6 +22,7 @@ from retrieval_lens.tracing.kv_cache import (
 )
 from retrieval_lens.tracing.replay import Replay
 from retrieval_lens.tracing.twin import twin_of
+from retrieval_lens.tracing.twin_reads import twin_module
 from retrieval_lens.types import Prompts
 
 if TYPE_CHECKING:
@@ -48,7 +49,7 @@ class FastDecoder(Decoder):
         self.layers = attention_layers(bridge)
         blocks = self.twin.get_submodule(bridge.adapter.component_mapping["blocks"].name)
         self.blocks = Replay([blocks[layer] for layer in range(len(blocks))])
-        self.modules = {name: _module_of(bridge, self.twin, name) for name in hidden_at}
+        self.modules = {name: twin_module(bridge, self.twin, name) for name in hidden_at}
         self.hidden: dict[str, Tensor] = {}
 
     def attach(self, stack: ExitStack) -> None:
@@ -224,40 +225,3 @@ def longest_shared_start(earlier: Prompts, start: Int[Tensor, " _"]) -> tuple[in
             best = (row, shared)
     small = (len(start) - best[1]) * len(start) <= MASK_LIMIT
     return best if best[1] >= MIN_SHARED and small else (0, 0)
-
-
-def _module_of(bridge: Any, twin: Any, name: str) -> tuple[Any, bool]:
-    """The twin's module behind a hook name, and whether the hook is at its input."""
-    mapping = bridge.adapter.component_mapping
-    if name in (hook_names.FINAL_NORM_IN, hook_names.FINAL_NORM_OUT):
-        return twin.get_submodule(mapping["ln_final"].name), name == hook_names.FINAL_NORM_IN
-    if reads_on_twin(name):
-        layer = hook_names.layer_of(name)
-        module = twin.get_submodule(f"{mapping['blocks'].name}.{layer}")
-        return module, name == hook_names.resid_pre(layer)
-    raise InputError(
-        f"the fast engine reads hidden states at {hook_names.FINAL_NORM_IN}, "
-        f"{hook_names.FINAL_NORM_OUT}, {hook_names.resid_pre(0)} and {hook_names.resid_post(0)} "
-        f"(any layer), not at {name!r}; use engine='hooks'"
-    )
-
-
-def reads_on_twin(name: str) -> bool:
-    """Whether the fast engine can read hidden states at this hook name."""
-    if name in (hook_names.FINAL_NORM_IN, hook_names.FINAL_NORM_OUT):
-        return True
-    if not name.startswith("blocks."):
-        return False
-    layer = hook_names.layer_of(name)
-    return name in (hook_names.resid_pre(layer), hook_names.resid_post(layer))
-
-
-def require_hook_names(bridge: Any, names: Sequence[str]) -> None:
-    """Refuse hook names that the model does not have.
-
-    Raises:
-        InputError: With the first of them.
-    """
-    unknown = [name for name in names if name not in bridge.hook_dict]
-    if unknown:
-        raise InputError(f"the model has no hook {unknown[0]!r}; see model.hook_dict")

@@ -82,11 +82,8 @@ def grid(
     require_columns(frame, [panel, x, y, measure, *([shares] if shares else [])])
     frame = frame[frame[x].notna() & frame[y].notna()]
     frame = frame.assign(**{panel: _panel_names(frame, panel)})
-    cells = summarise(frame, [panel, x, y], measure)
-    if set(LEVELS) <= set(frame.columns):
-        levels_there = frame.groupby([panel, x, y], as_index=False)[list(LEVELS)].mean()
-        cells = cells.merge(levels_there, on=[panel, x, y], how="left")
-    xs, ys = sorted(frame[x].unique()), sorted(frame[y].unique())
+    cells = _cells(frame, [panel, x, y], measure)
+    names, ticks = (x, y), (sorted(frame[x].unique()), sorted(frame[y].unique()))
     panels, most = list(dict.fromkeys(frame[panel])), cells["n"].max()
     n_columns = min(MOST_COLUMNS, len(panels))
     n_rows = -(-len(panels) // n_columns)
@@ -102,21 +99,30 @@ def grid(
     for number, name in enumerate(panels):
         row, column = number // n_columns + 1, number % n_columns + 1
         part = cells[cells[panel] == name]
-        figure.add_trace(_heat_map(part, measure, (x, y), (xs, ys)), row=row, col=column)
+        figure.add_trace(_heat_map(part, measure, names, ticks), row=row, col=column)
         if opacity:
             rows = frame[frame[panel] == name] if shares else part.assign(examples=part["n"] / most)
-            veil = _veil(rows, opacity, (x, y), (xs, ys), _matrix(part, "mean", (x, y), (xs, ys)))
+            veil = _veil(rows, opacity, names, ticks, _matrix(part, "mean", names, ticks))
             figure.add_trace(veil, row=row, col=column)
-    _axes(figure, (x, y), (xs, ys), (len(panels), n_columns))
+    _axes(figure, names, ticks, (len(panels), n_columns))
     _colours(figure, cells["mean"].to_numpy(float), measure, colour_bar)
     return arrange(
         figure,
         title or f"{measure} by {x} and {y}",
         " · ".join(filter(None, ["mean over examples", _pale(opacity), levels(frame)])),
         template,
-        width or min(1200, 190 + n_columns * max(170, 52 * len(xs) + 30)),
-        height or 130 + n_rows * max(150, 30 * len(ys) + 60),
+        width or min(1200, 190 + n_columns * max(170, 52 * len(ticks[0]) + 30)),
+        height or 130 + n_rows * max(150, 30 * len(ticks[1]) + 60),
     )
+
+
+def _cells(frame: Any, place: list[str], measure: str) -> Any:
+    """Mean, interval and number of examples of each cell, with the levels of its score."""
+    cells = summarise(frame, place, measure)
+    if not set(LEVELS) <= set(frame.columns):
+        return cells
+    known = frame.groupby(place, as_index=False)[list(LEVELS)].mean()
+    return cells.merge(known, on=place, how="left")
 
 
 def _levels_of(part: Any, names: tuple[str, str], ticks: tuple[list, list], i: int, j: int) -> str:

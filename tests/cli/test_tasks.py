@@ -72,7 +72,9 @@ def test_the_table_of_a_question_shows_chance_threshold_and_reasoning_heads(run,
     example = hotpotqa.own(smollm2.tokenizer, limit=1, n_paragraphs=2)[0]
     trace = library_trace(smollm2, example)
     chance, above = trace.chance["reasoning"], trace.active("reasoning")
-    for t, (step, _, level, threshold, n, strongest) in enumerate(rows(stdout)):
+    printed = list(rows(stdout))
+    assert len(printed) == trace.n_steps
+    for t, (step, _, level, threshold, n, strongest) in enumerate(printed):
         assert (step, level) == (str(t), f"{chance[t]:.3f}")
         assert threshold == f"{max(0.1, 2 * float(chance[t])):.3f}"
         assert int(n) == above[t].sum()

@@ -12,7 +12,7 @@ from retrieval_lens.errors import (
     UnknownNameError,
 )
 from retrieval_lens.tracing import engine as engines
-from tests.tiny_models import N_CTX, tiny_bridge, tiny_hf
+from tests.tiny_models import N_CTX, longrope_config, tiny_bridge, tiny_hf
 from tests.tracing.test_families import example
 
 
@@ -200,18 +200,9 @@ def test_other_bad_arguments(bridge):
 
 
 def test_longrope_border_is_refused():
-    from transformers import AutoModelForCausalLM, Phi3Config
+    from transformers import AutoModelForCausalLM
 
-    config = Phi3Config(
-        vocab_size=199, hidden_size=64, intermediate_size=96, num_hidden_layers=2,
-        num_attention_heads=4, num_key_value_heads=2, max_position_embeddings=512,
-        original_max_position_embeddings=64, pad_token_id=0, initializer_range=0.3,
-        rope_parameters={
-            "rope_type": "longrope", "rope_theta": 10000.0, "partial_rotary_factor": 1.0,
-            "short_factor": [1.0] * 8, "long_factor": [2.0] * 8,
-            "original_max_position_embeddings": 64,
-        },
-    )  # fmt: skip
+    config = longrope_config()
     torch.manual_seed(0)
     model = rl.load_model(hf_model=AutoModelForCausalLM.from_config(config).eval())
     tracer = rl.RetrievalTracer(model)

@@ -5,7 +5,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import torch
-from transformers import AutoModelForCausalLM, BloomConfig, FalconConfig, Phi3Config
+from transformers import AutoModelForCausalLM, BloomConfig, FalconConfig
 
 import retrieval_lens as rl
 from retrieval_lens.errors import ContextLengthError, NumericalError, UnsupportedModelError
@@ -13,7 +13,7 @@ from retrieval_lens.models import checkpoint_folder, hook_names
 from retrieval_lens.tracing.fast import FastDecoder
 from retrieval_lens.tracing.visible import VisibleSession
 from retrieval_lens.tracing.visible_run import require_positions
-from tests.tiny_models import FAMILIES, N_CTX, WINDOW, tiny_bridge, tiny_hf
+from tests.tiny_models import FAMILIES, N_CTX, WINDOW, longrope_config, tiny_bridge, tiny_hf
 from tests.tracing import reference
 
 LAST = hook_names.FINAL_NORM_OUT
@@ -270,16 +270,7 @@ def test_changed_weights_share_nothing():
 
 
 def test_longrope_masks_and_keeps_its_border():
-    config = Phi3Config(
-        vocab_size=199, hidden_size=64, intermediate_size=96, num_hidden_layers=2,
-        num_attention_heads=4, num_key_value_heads=2, max_position_embeddings=512,
-        original_max_position_embeddings=64, pad_token_id=0, initializer_range=0.3,
-        rope_parameters={
-            "rope_type": "longrope", "rope_theta": 10000.0, "partial_rotary_factor": 1.0,
-            "short_factor": [1.0] * 8, "long_factor": [2.0] * 8,
-            "original_max_position_embeddings": 64,
-        },
-    )  # fmt: skip
+    config = longrope_config()
     torch.manual_seed(0)
     model = rl.load_model(hf_model=AutoModelForCausalLM.from_config(config).eval())
     torch.manual_seed(0)
