@@ -35,6 +35,7 @@ bench: install
 	$(PY) benchmarks/trace.py
 	$(PY) benchmarks/ablate.py
 	$(PY) benchmarks/predict.py
+	$(PY) benchmarks/rag.py
 
 clean:
 	rm -rf $(VENV) site demo

@@ -11,6 +11,7 @@ from retrieval_lens.viz.head_map import head_map
 from retrieval_lens.viz.overlap import overlap
 from retrieval_lens.viz.page import page
 from retrieval_lens.viz.prediction import prediction
+from retrieval_lens.viz.revealed import revealed
 from retrieval_lens.viz.timeline import timeline
 from retrieval_lens.viz.trail import trail
 from retrieval_lens.viz.unique_heads import unique_heads
@@ -24,6 +25,7 @@ __all__ = [
     "overlap",
     "page",
     "prediction",
+    "revealed",
     "timeline",
     "trail",
     "unique_heads",
