@@ -3,7 +3,8 @@
     python benchmarks/rag.py                           # the embedded model on this machine
     python benchmarks/rag.py --device cuda --dtype bfloat16 --model meta-llama/Llama-3.1-8B-Instruct
 
-1. Plain: transformers' generate (sdpa, KV cache) with the whole context, at most as many tokens.
+1. Plain: transformers' generate (sdpa, KV cache) with the whole context, at most as many tokens. A
+   strategy also ends at "the answer is …", which plain generation does not.
 2. Each strategy alone, with its own prefill of the whole context; then all of them together, which
    share one.
 3. In turns over the questions, several rounds; seconds per question, and the median of the ratios.
@@ -22,7 +23,7 @@ from retrieval_lens import rag
 
 
 def strategies(bridge: Any, k: int) -> dict[str, Any]:
-    """One of each kind; the probe has learnt nothing, which costs as much."""
+    """One of each kind; the probe has the widths of a CPU and has learnt nothing: as slow as one."""
     others = rl.tasks.hotpotqa.own(bridge.tokenizer, n_paragraphs=4)[40:46]
     traces = rl.RetrievalTracer(bridge).trace_many(others, max_new_tokens=12, progress=False)
     options = {"widths": [512, 256, 256], "epochs": 1, "progress": False}
@@ -36,6 +37,7 @@ def strategies(bridge: Any, k: int) -> dict[str, Any]:
         "static": rag.Static(ranking, k=k),
         "oracle_dynamic": rag.OracleDynamic(k=k),
         "dynamic_random": rag.DynamicRandom(k=k),
+        "fixed_random": rag.FixedRandom(k=k),
         "gold_spans": rag.GoldSpans(),
         "bm25": rag.BM25(like=dynamic),
         "random_windows": rag.RandomWindows(like=dynamic),

@@ -42,7 +42,7 @@ def names(text: str | None) -> list[str] | None:
 
 
 def integers(option: str, text: str | None) -> list[int] | None:
-    """Whole numbers of `0,1,5` or `0-4,9`.
+    """Whole numbers of `0,1,5`, `0-4,9` or `1-59:2`, every second one.
 
     Raises:
         InputError: Something else, with the option's name.
@@ -50,15 +50,22 @@ def integers(option: str, text: str | None) -> list[int] | None:
     Example:
         >>> integers("--seeds", "0-2,7")
         [0, 1, 2, 7]
+        >>> integers("--questions", "1-7:2")
+        [1, 3, 5, 7]
     """
     found: list[int] = []
     for part in names(text) or ():
-        first, _, last = part.partition("-")
-        if not (first.isdecimal() and (last or first).isdecimal()):
-            raise InputError(f"{option} wants whole numbers such as 0,1,5 or 0-4; got {text!r}")
+        whole, _, every = part.partition(":")
+        first, _, last = whole.partition("-")
+        if not all(one.isdecimal() for one in (first, last or first, every or "1")) or (
+            every and (not last or int(every) < 1)
+        ):
+            raise InputError(
+                f"{option} wants whole numbers such as 0,1,5 or 0-4 or 0-10:2; got {text!r}"
+            )
         if last and int(last) < int(first):
             raise InputError(f"{option}: {part!r} runs backwards")
-        found += range(int(first), int(last or first) + 1)
+        found += range(int(first), int(last or first) + 1, int(every or 1))
     return None if text is None else found
 
 

@@ -36,7 +36,9 @@ Calibration = Annotated[
     Path | None, typer.Option(help="What `rag calibrate --out` wrote; its questions are refused.")
 ]
 Seed = Annotated[int, typer.Option(help="Of the layout and of strategies that draw.")]
-MaxTokens = Annotated[int, typer.Option(help="Most tokens of an answer.")]
+AnswerTokens = Annotated[
+    int | None, typer.Option(help="Most tokens of an answer; 256 if not given.")
+]
 CALIBRATION = "rag_calibration"
 
 
@@ -45,7 +47,7 @@ def calibrate(
     model: options.Model = "smollm2-135m",
     source: Source = "own",
     reader: Reader = "hotpotqa",
-    questions: Questions = "40-60",
+    questions: Questions = "1-59:2",
     n_paragraphs: Paragraphs = 10,
     order: Order = "given",
     share: Annotated[float, typer.Option(help="Of drafts that are to have a hit.")] = 0.5,
@@ -74,6 +76,11 @@ def calibrate(
         f"threshold {found.rind.threshold:.4f}: {found.realised:.0%} of {len(found.largest)} "
         f"drafts have a hit"
     )
+    if found.rind.threshold == 0:
+        typer.echo(
+            "too many drafts have no content word with a score above 0 (such as 'No.'), so every "
+            "other draft fires: take other questions, or a smaller --share"
+        )
     if out is not None:
         save_json(out, CALIBRATION, found.as_json())
         typer.echo(f"written to {out.resolve()}")
@@ -94,7 +101,8 @@ def answer(
     probe: Probe = None,
     static: Static = None,
     threshold: Threshold = None,
-    max_tokens: MaxTokens = 256,
+    calibration: Calibration = None,
+    answer_tokens: AnswerTokens = None,
     seed: Seed = 0,
     out: Annotated[
         Path | None, typer.Option(help="Write the answer with its trail (JSON).")
@@ -111,22 +119,22 @@ def answer(
     from retrieval_lens.models import load_model
     from retrieval_lens.rag import answer as run
 
-    grid = _grid(
-        models=model,
-        source=source,
-        reader=reader,
-        questions=question,
-        n_paragraphs=n_paragraphs,
-        orders=order,
-        strategies=strategy,
-        k=k,
-        random_draws=1,
-        probe=probe,
-        static=static,
-        threshold=threshold,
-        settings={"max_tokens": max_tokens},
-        seed=seed,
-    )
+    given: dict[str, Any] = {
+        "models": model,
+        "source": source,
+        "reader": reader,
+        "questions": question,
+        "n_paragraphs": n_paragraphs,
+        "orders": order,
+        "strategies": strategy,
+        "k": k,
+        "random_draws": 1,
+        "probe": probe,
+        "static": static,
+        "threshold": threshold,
+        "seed": seed,
+    }
+    grid = _grid(**_with_settings(given, calibration, answer_tokens))
     grid.require_ready()
     bridge = load_model(model, device=device, dtype=dtype)
     example = grid.example(bridge.tokenizer, grid.places_of(grid.questions)[0])
@@ -160,9 +168,10 @@ def evaluate(
     threshold: Threshold = None,
     calibration: Calibration = None,
     random_draws: Annotated[int | None, typer.Option(help="Of strategies that draw.")] = None,
-    baseline: Annotated[str, typer.Option(help="The strategy that others are compared to.")] = (
-        "dynamic"
-    ),
+    answer_tokens: AnswerTokens = None,
+    baseline: Annotated[
+        str | None, typer.Option(help="What others are compared to: static, or 'dynamic k=10'.")
+    ] = None,
     workers: Annotated[int, typer.Option(help="Copies of the model at a time.")] = 1,
     executor: Annotated[str, typer.Option(help="local or ray.")] = "local",
     allow_other_versions: Annotated[
@@ -170,8 +179,6 @@ def evaluate(
     ] = False,
 ) -> None:
     """Answer a set of questions with several strategies, or go on with it, and compare them."""
-    if calibration is not None and threshold is not None:
-        raise tasks.WrongOption("--threshold cannot go with --calibration, which has its own")
     given: dict[str, Any] = {
         "models": model,
         "strategies": options.names(strategies),
@@ -187,9 +194,7 @@ def evaluate(
     from retrieval_lens.experiments import run_grid
 
     fields = options.read_config(config) | {n: v for n, v in given.items() if v is not None}
-    if calibration is not None:
-        fields = _calibrated(fields, calibration)
-    grid = _grid(**fields)
+    grid = _grid(**_with_settings(fields, calibration, answer_tokens))
     run_options: dict[str, Any] = {"allow_other_versions": allow_other_versions}
     frame = run_grid(grid, out, executor, workers, **run_options)
     print_comparison(frame, baseline)
@@ -205,13 +210,19 @@ def _grid(**given: Any) -> Any:
     return RagGrid.from_json(known | paths)
 
 
-def _calibrated(fields: dict[str, Any], calibration: Path) -> dict[str, Any]:
-    """With the threshold of a calibration, whose questions will be refused."""
+def _with_settings(
+    fields: dict[str, Any], calibration: Path | None, answer_tokens: int | None
+) -> dict[str, Any]:
+    """With the threshold of a calibration, whose questions will be refused, and the length."""
+    settings = dict(fields.get("settings") or {})
+    if answer_tokens is not None:
+        settings["max_tokens"] = answer_tokens
+    if calibration is None:
+        return {**fields, "settings": settings or None}
+    if fields.get("threshold") is not None:
+        raise tasks.WrongOption("--threshold cannot go with --calibration, which has its own")
     from retrieval_lens.files import load_json
 
     found = load_json(calibration, CALIBRATION)
-    settings = (fields.get("settings") or {}) | {
-        "rind": found["rind"],
-        "calibrated_on": found["example_ids"],
-    }
-    return {**fields, "settings": settings, "threshold": None}
+    settings |= {"rind": found["rind"], "calibrated_on": found["example_ids"]}
+    return {**fields, "settings": settings}

@@ -17,6 +17,7 @@ from retrieval_lens.experiments.reading import load_active, load_static
 from retrieval_lens.experiments.results import load_results, load_step_effects
 from retrieval_lens.experiments.runner import run_grid
 from retrieval_lens.experiments.status import GridStatus, grid_status
+from retrieval_lens.experiments.strategy_means import strategy_means
 
 __all__ = [
     "AblationGrid",
@@ -39,4 +40,5 @@ __all__ = [
     "register_condition",
     "register_grid",
     "run_grid",
+    "strategy_means",
 ]

@@ -1,9 +1,10 @@
 """Sets of questions answered by Dynamic RAG, every question with all strategies.
 
 1. A strategy has one variant for each `k` if it follows heads, and one for each random draw if it
-   draws. BM25 and random windows show as many tokens as `dynamic` with the first `k`.
+   draws. BM25 and random windows show as many tokens as `dynamic` with the first `k` would at the
+   same place of the same answer; behind the first retrieval answers go their own ways.
 2. One cell is one question: all its answers share one reader, so the whole context is prefilled
-   once.
+   once for the strategies that look at it (`prefill_seconds`), beside full context's own.
 3. Probe, static heads and threshold come from files or fields, and were chosen on other questions:
    this is checked before anything runs. Every worker reads the files, on Ray those of its node.
 """
@@ -70,7 +71,8 @@ class RagGrid(QuestionPrompts):
     task: ClassVar[str] = "rag"
     stages: ClassVar[tuple[str, ...]] = (ANSWER,)
     metrics: ClassVar[tuple[str, ...]] = ("em", "f1", "evidence_recall", "revealed_share")
-    timings: ClassVar[tuple[str, ...]] = ("seconds",)
+    first: ClassVar[tuple[str, ...]] = ("first_recall", "first_share")
+    timings: ClassVar[tuple[str, ...]] = ("seconds", "prefill_seconds")
 
     strategies: Any = (
         *("no_context", "full_context", "gold_spans"),

@@ -59,9 +59,9 @@ def rag_frame(grid: RagGrid, folder: RunFolder, partial: bool = False) -> "DataF
         where(cell, result) | what(variant) | _outcome(grid, result, variant)
         for cell, result, variant in _runs(grid, folder, partial)
     ]
-    columns = [*_start(grid), *grid.metrics, *COUNTS, *grid.timings, "stopped_by", "text"]
-    frame = DataFrame(rows, columns=columns)
-    return _typed(frame.astype(dict.fromkeys((*grid.metrics, *grid.timings), float)))
+    numbers = [*grid.metrics, *grid.first, *COUNTS, *grid.timings]
+    frame = DataFrame(rows, columns=[*_start(grid), *numbers, "stopped_by", "text"])
+    return _typed(frame.astype({name: float for name in numbers if name not in COUNTS}))
 
 
 def _runs(grid: RagGrid, folder: RunFolder, partial: bool) -> Iterator[tuple[Cell, Any, Variant]]:
@@ -75,16 +75,18 @@ def _outcome(grid: RagGrid, result: Any, variant: Variant) -> dict[str, Any]:
     if "invalid" in result:
         return {}
     found = result["answers"][variant.label]
-    answer = found["answer"]
-    metrics = answer["metrics"]
-    decoded = (len(one["draft_tokens"]) + len(one["rewrite_tokens"]) for one in answer["rounds"])
+    answer = Answer.from_json(found["answer"])
+    metrics = answer.metrics
+    decoded = (len(one.draft_tokens) + len(one.rewrite_tokens) for one in answer.rounds)
     return {
         **{name: metrics[name] for name in grid.metrics},
         **{name: int(metrics[name]) for name in ("n_retrievals", "n_rounds")},
+        **{name: getattr(answer, name) for name in grid.first},
         "n_steps": sum(decoded),
         "seconds": found["seconds"],
-        "stopped_by": answer["stopped_by"],
-        "text": answer["text"],
+        "prefill_seconds": result["prefill_seconds"],
+        "stopped_by": answer.stopped_by,
+        "text": answer.text,
     }
 
 

@@ -1,7 +1,8 @@
 """Answers the questions of a grid on one model.
 
 1. The whole context is prefilled, which all strategies that retrieve share; this is timed apart.
-2. Every variant answers on the same reader. The time of an answer is without that prefill. What a
+2. Every variant answers on the same reader. The time of an answer is without that prefill, which
+   whoever looks at the whole context needs once (full context has its own in its time). What a
    reader still has of the answer before is not computed again, so times depend on the order of the
    strategies a little.
 """
@@ -9,7 +10,7 @@
 from time import perf_counter
 from typing import Any
 
-from retrieval_lens.errors import InvalidExampleError
+from retrieval_lens.errors import ContextLengthError, InvalidExampleError
 from retrieval_lens.experiments.cells import Cell
 from retrieval_lens.experiments.opening import opened_model, prompt_of
 from retrieval_lens.experiments.rag_grid import RagGrid
@@ -47,10 +48,10 @@ class RagWorker:
         del inputs
         try:
             example = self.grid.example(self.model.tokenizer, dict(cell.place))
-        except InvalidExampleError as error:
+            answers = self._answers(example)
+        except (InvalidExampleError, ContextLengthError) as error:
             return {"model": self.label, "invalid": str(error)}
-        known = {"model": self.label, **prompt_of(self.grid, example)}
-        return {**known, **self._answers(example)}
+        return {"model": self.label, **prompt_of(self.grid, example), **answers}
 
     def _answers(self, example: RetrievalExample) -> dict[str, Any]:
         every = list(self.strategies.values())

@@ -7,6 +7,10 @@
 | `revealed_share` | share of the context tokens that were visible at least once |
 | `n_retrievals` | how often something was retrieved |
 | `n_rounds` | how many drafts there were |
+
+What the first retrieval alone showed is `first_recall` and `first_share`: up to there all
+strategies that retrieve are in the same place, so that these two are matched where the sums over an
+answer are not.
 """
 
 from collections.abc import Mapping
@@ -88,6 +92,27 @@ class Answer:
     def revealed(self) -> tuple[Span, ...]:
         """Half-open spans of context tokens that were visible at least once."""
         return revealed(self.rounds)
+
+    @property
+    def first_windows(self) -> tuple[Span, ...] | None:
+        """Half-open spans that the first retrieval showed; None where nothing was retrieved."""
+        return next((one.windows for one in self.rounds if one.windows is not None), None)
+
+    @property
+    def first_recall(self) -> float | None:
+        """Share of the evidence tokens in `first_windows`."""
+        evidence = self.provenance["evidence"]
+        return self._share_shown(set(evidence)) if self.first_windows is not None else None
+
+    @property
+    def first_share(self) -> float | None:
+        """Share of the context tokens in `first_windows`."""
+        context = range(*self.provenance["context"])
+        return self._share_shown(set(context)) if self.first_windows is not None else None
+
+    def _share_shown(self, positions: set[int]) -> float:
+        shown = {i for start, end in self.first_windows or () for i in range(start, end)}
+        return len(positions & shown) / len(positions)
 
     def as_json(self) -> dict[str, Any]:
         """The answer as JSON types."""

@@ -3,13 +3,14 @@
 1. The context is hidden. A draft of the next sentence is decoded.
 2. RIND judges it. Without a hit the draft is appended, and what was shown is hidden again.
 3. With a hit the sentences of the draft before the hit's are kept. The strategy says which windows
-   of the context to show. One sentence is decoded with these visible, and is not judged.
+   of the context to show. One sentence is decoded with these visible (`rewrite_sentences`), and is
+   not judged.
 4. Until the end of the sequence, a text that ends answers, `max_tokens`, or a round that adds
    nothing.
 
 As printed, the algorithm cuts the generated text before the draft is appended to it, so it would
-keep nothing of a draft. DRAGIN's code cuts at the sentence before the hit's as well. Here every
-whole sentence before the hit is kept.
+keep nothing of a draft (`keep="nothing"`). DRAGIN's code cuts at the sentence before the hit's as
+well. Here every whole sentence before the hit is kept.
 """
 
 import json
@@ -100,7 +101,8 @@ class _Job:
         if hit is None:
             return judged
         starts = sentence_starts(self.reader.tokenizer, draft.tokens)
-        kept = draft.tokens[: starts[int(words["sentence"].iloc[hit])]]
+        before = starts[int(words["sentence"].iloc[hit])] if s.keep == "sentences" else 0
+        kept = draft.tokens[:before]
         word = str(words["word"].iloc[hit])
         cut = replace(judged, hit=word, kept=self.text(kept), kept_tokens=kept)
         return self.rewritten(cut, generated + kept, number)
@@ -111,7 +113,9 @@ class _Job:
         request = Request(self.reader, self.context, before, number, self.seed, s)
         found = self.strategy.windows(request)
         room = min(s.draft_tokens, s.max_tokens - len(before))
-        rewrite = self.reader.draft(before, self.context.visible(found.windows), room, 1)
+        rewrite = self.reader.draft(
+            before, self.context.visible(found.windows), room, s.rewrite_sentences
+        )
         return replace(
             one,
             heads=None if found.heads is None else tuple((i, j) for i, j in found.heads),

@@ -6,8 +6,8 @@
 3. Attention of a token: per head of the last layer the largest weight that any query row gives it,
    its own row included, then the mean over heads. Attention of a word: the sum over its tokens,
    divided by the sum over the words of its sentence.
-4. Score of a word = entropy x attention x number of words in its sentence: a word of average
-   attention scores its entropy.
+4. Score of a word = entropy x attention x number of words in its sentence, or the product of those
+   of them that `factors` names: a word of average attention scores its entropy.
 5. A word is a hit if its score is above the threshold and it carries content (`content_words`).
 
 The rows come from the caller: of the draft alone (`attention="isolated"`) or behind the prompt
@@ -33,6 +33,7 @@ from retrieval_lens.rag.content_words import FILTERS, require_spacy
 from retrieval_lens.rag.sentences import sentence_spans
 from retrieval_lens.rag.words import decoded, words_of
 
+FACTORS = ("entropy", "attention", "n_words")
 ROUNDING = 1e-3  # of half-precision attention and entropy
 
 AttentionRows = Literal["isolated", "in_context"]
@@ -48,19 +49,22 @@ class RIND:
         attention: Where the rows come from: `isolated` or `in_context`. Recorded; the caller of
             `measure` supplies them.
         words: Which words may fire: `stop_words`, `spacy` or `all`.
+        factors: What is multiplied: one or more of `entropy`, `attention` and `n_words`.
 
     Raises:
-        InputError: A threshold that is no finite number from 0, or spaCy asked for and missing.
-        UnknownNameError: No such attention or words.
+        InputError: A threshold that is no finite number from 0, no factor or one twice, or spaCy
+            asked for and missing.
+        UnknownNameError: No such attention, words or factor.
 
     Example:
-        >>> RIND(threshold=1.2)
-        RIND(threshold=1.2, attention='isolated', words='stop_words')
+        >>> RIND(threshold=1.2).factors
+        ('entropy', 'attention', 'n_words')
     """
 
     threshold: Any = 1.0
     attention: Any = "isolated"
     words: Any = "stop_words"
+    factors: Any = FACTORS
 
     def __post_init__(self) -> None:
         value = self.threshold
@@ -74,6 +78,7 @@ class RIND:
                 raise UnknownNameError(
                     f"no {name} {getattr(self, name)!r}; known: {', '.join(known)}"
                 )
+        object.__setattr__(self, "factors", _factors(self.factors))
         if self.words == "spacy":
             require_spacy()
 
@@ -113,7 +118,8 @@ class RIND:
         total = np.array([weights[word.start : word.end].sum() for word in words], np.float64)
         n_words = np.bincount(sentence, minlength=1)[sentence]
         share = total / _sums(total, sentence)
-        score = mean * share * n_words
+        known = {"entropy": mean, "attention": share, "n_words": n_words}
+        score = np.prod([known[name] for name in self.factors], axis=0, dtype=np.float64)
         content = np.array(FILTERS[self.words](text, words), dtype=bool)
         frame = pd.DataFrame(
             {
@@ -121,9 +127,7 @@ class RIND:
                 "start": np.array([word.start for word in words], dtype=np.int64),
                 "end": np.array([word.end for word in words], dtype=np.int64),
                 "sentence": sentence,
-                "entropy": mean,
-                "attention": share,
-                "n_words": n_words,
+                **known,
                 "score": score,
                 "content": content,
                 "hit": (score > self.threshold) & content,
@@ -163,6 +167,17 @@ def entropy_of(logits: Float[Tensor, "step vocab"]) -> Float[Tensor, " step"]:
         step = int(bad.nonzero()[0])
         raise NumericalError(f"the logits of step {step} give no distribution: NaN or infinite")
     return torch.special.entr(wide.softmax(-1)).sum(-1)
+
+
+def _factors(given: Any) -> tuple[str, ...]:
+    """What is multiplied, in a fixed order."""
+    names = (given,) if isinstance(given, str) else tuple(given)
+    unknown = [name for name in names if name not in FACTORS]
+    if unknown:
+        raise UnknownNameError(f"no factor {unknown[0]!r}; known: {', '.join(FACTORS)}")
+    if not names or len(set(names)) < len(names):
+        raise InputError(f"factors names each of {FACTORS} once at most, and one at least")
+    return tuple(name for name in FACTORS if name in names)
 
 
 def _sums(total: Float[np.ndarray, " word"], sentence: Int[np.ndarray, " word"]) -> Any:

@@ -8,12 +8,17 @@ from typing import Any
 from retrieval_lens.errors import InputError, UnknownNameError
 from retrieval_lens.rag.checks import whole
 from retrieval_lens.rag.rind import RIND
+from retrieval_lens.rag.windows import CENTRES
 from retrieval_lens.tasks.example import without_layout
 
 REMASK = ("after_clean_draft", "always")
+KEEP = ("sentences", "nothing")
+CHOICES = {"remask": REMASK, "keep": KEEP, "centre": CENTRES}
+SENTENCES = ("draft_sentences", "rewrite_sentences")  # None leaves them to `draft_tokens`
 WHOLE = {  # the least of each
     "draft_tokens": 1,
     "draft_sentences": 1,
+    "rewrite_sentences": 1,
     "max_tokens": 1,
     "n_positions": 1,
     "gap": 0,
@@ -29,12 +34,16 @@ class Settings:
     Attributes:
         rind: How a draft is judged.
         draft_tokens: Most tokens of a draft, and of a rewrite.
-        draft_sentences: Most sentences of a draft; None leaves it to `draft_tokens`. A rewrite is
-            one sentence.
+        draft_sentences: Most sentences of a draft; None leaves it to `draft_tokens`.
+        rewrite_sentences: Most sentences of a rewrite, in the same way.
+        keep: What a hit keeps of the draft: the `sentences` before it, or `nothing`, as Algorithm 1
+            is printed.
         max_tokens: Most tokens of the whole answer.
         n_positions: Most attended positions that are taken.
         gap: Largest distance, in tokens, of positions in one cluster.
-        radius: Tokens shown on either side of a cluster's representative.
+        centre: Which position stands for a cluster: that of the `largest` weight, the `first`, or
+            the `middle` one.
+        radius: Tokens shown on either side of it.
         remask: When shown context is hidden again: `after_clean_draft`, as Algorithm 1 is printed,
             so that the draft behind a rewrite still sees the windows; or `always`, after a rewrite
             too.
@@ -44,7 +53,7 @@ class Settings:
 
     Raises:
         InputError: A number out of range, or no regular expression.
-        UnknownNameError: No such `remask`.
+        UnknownNameError: No such `remask`, `keep` or `centre`.
 
     Example:
         >>> Settings(n_positions=5).radius
@@ -54,9 +63,12 @@ class Settings:
     rind: Any = RIND()
     draft_tokens: Any = 64
     draft_sentences: Any = 1
+    rewrite_sentences: Any = 1
+    keep: Any = "sentences"
     max_tokens: Any = 256
     n_positions: Any = 10
     gap: Any = 8
+    centre: Any = "largest"
     radius: Any = 32
     remask: Any = "after_clean_draft"
     stop_text: Any = STOP_TEXT
@@ -67,10 +79,13 @@ class Settings:
         if not isinstance(self.rind, RIND):
             raise InputError(f"rind is a RIND(threshold=…); got {self.rind!r}")
         for name, least in WHOLE.items():
-            if getattr(self, name) is not None or name != "draft_sentences":
+            if getattr(self, name) is not None or name not in SENTENCES:
                 object.__setattr__(self, name, whole(name, getattr(self, name), least))
-        if self.remask not in REMASK:
-            raise UnknownNameError(f"no remask {self.remask!r}; known: {', '.join(REMASK)}")
+        for name, known in CHOICES.items():
+            if getattr(self, name) not in known:
+                raise UnknownNameError(
+                    f"no {name} {getattr(self, name)!r}; known: {', '.join(known)}"
+                )
         if self.stop_text is not None:
             try:
                 re.compile(self.stop_text)

@@ -2,7 +2,8 @@
 
 1. The positions of the context with the largest weights are taken (`top_positions`).
 2. Neighbours at most `gap` tokens apart form a cluster (`clusters`).
-3. The position of the largest weight stands for its cluster (`representative`).
+3. The position of the largest weight stands for its cluster (`representative`), or its first or
+   middle one.
 4. `radius` tokens on either side of it are shown, as far as the context goes (`window`).
 5. Windows that overlap or touch become one (`merged`).
 """
@@ -16,10 +17,11 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from retrieval_lens.errors import InputError, NumericalError
+from retrieval_lens.errors import InputError, NumericalError, UnknownNameError
 from retrieval_lens.rag.checks import span, whole
 
 Span = tuple[int, int]
+CENTRES = ("largest", "first", "middle")
 
 
 @dataclass(frozen=True)
@@ -50,6 +52,7 @@ def reveal(
     n_positions: Any = 10,
     gap: Any = 8,
     radius: Any = 32,
+    centre: str = "largest",
 ) -> Windows:
     """The windows of the context around the most attended positions.
 
@@ -59,8 +62,10 @@ def reveal(
         n_positions: How many positions are taken; a shorter context gives all of its own.
         gap: Largest distance, in tokens, of neighbours in one cluster.
         radius: Tokens shown on either side of a representative.
+        centre: Which position represents its cluster, see `representative`.
 
     Raises:
+        UnknownNameError: No such centre.
         InputError: An empty context, one outside the weights, or a setting out of range.
         NumericalError: A weight is NaN or infinite.
 
@@ -75,7 +80,7 @@ def reveal(
     _require_inside([start, end - 1], weights)
     positions = top_positions(weights, torch.arange(start, end), n_positions)
     groups = clusters(positions, gap)
-    centres = [representative(group, weights) for group in groups]
+    centres = [representative(group, weights, centre) for group in groups]
     shown = merged([window(centre, radius, (start, end)) for centre in centres])
     return Windows(
         tuple(positions), tuple(tuple(group) for group in groups), tuple(centres), tuple(shown)
@@ -131,14 +136,28 @@ def clusters(positions: Sequence[int], gap: Any = 8) -> list[list[int]]:
     return groups
 
 
-def representative(cluster: Sequence[int], weights: Float[Tensor, " key_pos"]) -> int:
-    """The position of the largest weight in a cluster; of equal ones the lowest.
+def representative(
+    cluster: Sequence[int], weights: Float[Tensor, " key_pos"], centre: str = "largest"
+) -> int:
+    """The position that stands for a cluster.
+
+    Args:
+        cluster: Positions.
+        weights: One a position of the prompt.
+        centre: `largest`: that of the largest weight, of equal ones the lowest; `first`: the
+            lowest; `middle`: the one in the middle, of two the lower.
 
     Raises:
+        UnknownNameError: No such centre.
         InputError: An empty cluster, or a position outside the weights.
         NumericalError: A weight is NaN or infinite.
     """
-    return top_positions(weights, torch.tensor(list(cluster), dtype=torch.long), 1)[0]
+    if centre not in CENTRES:
+        raise UnknownNameError(f"no centre {centre!r}; known: {', '.join(CENTRES)}")
+    largest = top_positions(weights, torch.tensor(list(cluster), dtype=torch.long), 1)[0]
+    ordered = sorted(set(cluster))
+    places = {"first": ordered[0], "middle": ordered[(len(ordered) - 1) // 2]}
+    return places.get(centre, largest)
 
 
 def window(position: Any, radius: Any = 32, bounds: Any = None) -> Span:

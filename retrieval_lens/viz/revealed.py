@@ -1,8 +1,9 @@
 """What share of the facts each strategy of Dynamic RAG showed, against how much it showed.
 
 1. One point a strategy (and k): means over questions, with 95 % intervals both ways.
-2. The broken line is what windows at random places find on average: a share of the facts equal to
-   the share of the context. Above it a strategy looks at the right places.
+2. On the broken line the share of the facts equals that of the context. Windows at random places
+   lie near it if facts may stand anywhere, below it if they stand at the ends of the context, where
+   windows rarely are: compare with `random_windows`, not with the line alone.
 """
 
 from itertools import cycle
@@ -17,13 +18,14 @@ from retrieval_lens.viz.statistics_frame import GREY, error_bars
 from retrieval_lens.viz.style import FRAMED, arrange
 from retrieval_lens.viz.summary import require_columns, series_names, summarise
 
-FOUND, SHOWN = "evidence_recall", "revealed_share"
 SYMBOLS = ("circle", "square", "diamond", "triangle-up", "cross", "x", "star")
 _STRATEGY = " strategy"  # no column of a table is called so
 
 
 def revealed(
     frame: Any,
+    found: str = "first_recall",
+    shown: str = "first_share",
     *,
     title: str | None = None,
     template: Any = None,
@@ -33,9 +35,11 @@ def revealed(
     """Draw evidence recall against the share of the context that was shown.
 
     Args:
-        frame: A row an answer, with the columns `condition`, `evidence_recall` and
-            `revealed_share` (0 to 1), as `experiments.load_results` returns it for a `RagGrid`.
-            Draws and layouts of a question are averaged first. A column `k` tells sizes apart.
+        frame: A row an answer, as `experiments.load_results` returns it for a `RagGrid`. Draws and
+            layouts of a question are averaged first. A column `k` tells sizes apart.
+        found: Column of the vertical axis, 0 to 1: what the first retrieval found of the facts, or
+            `evidence_recall` of the whole answer.
+        shown: Column of the horizontal axis: `first_share`, or `revealed_share`.
         title: plain text above the figure.
         template: a Plotly template; white by default.
         width: in pixels; by default it follows the page.
@@ -47,25 +51,25 @@ def revealed(
 
     Example:
         >>> import pandas as pd
-        >>> answers = pd.DataFrame({"condition": ["bm25", "bm25"], "evidence_recall": [0.5, 1.0]})
-        >>> figure = revealed(answers.assign(revealed_share=[0.1, 0.3]))
+        >>> answers = pd.DataFrame({"condition": ["bm25", "bm25"], "first_recall": [0.5, 1.0]})
+        >>> figure = revealed(answers.assign(first_share=[0.1, 0.3]))
         >>> float(figure.data[1].x[0]), float(figure.data[1].y[0])
         (0.2, 0.75)
     """
-    require_columns(frame, ["condition", FOUND, SHOWN])
-    known = frame[frame[FOUND].notna() & frame[SHOWN].notna()]
+    require_columns(frame, ["condition", found, shown])
+    known = frame[frame[found].notna() & frame[shown].notna()]
     if not len(known):
-        raise InputError(f"no row has a number in both {FOUND!r} and {SHOWN!r}")
+        raise InputError(f"no row has a number in both {found!r} and {shown!r}")
     known = known.assign(**{_STRATEGY: _names(known)})
     figure = go.Figure(_chance())
     looks = zip(cycle(PALETTE), cycle(SYMBOLS), strict=False)
     for name, (colour, symbol) in zip(dict.fromkeys(known[_STRATEGY]), looks, strict=False):
         rows = known[known[_STRATEGY] == name]
-        figure.add_trace(_point(rows, name, colour, symbol))
+        figure.add_trace(_point(rows, (found, shown), name, colour, symbol))
     axis = FRAMED | {"range": [-0.04, 1.04], "tickformat": ".0%"}
     figure.update_layout(
-        xaxis=axis | {"title": {"text": "share of the context that was shown"}},
-        yaxis=axis | {"title": {"text": "share of the facts that was shown"}},
+        xaxis=axis | {"title": {"text": f"share of the context that was shown ({escape(shown)})"}},
+        yaxis=axis | {"title": {"text": f"share of the facts that was shown ({escape(found)})"}},
     )
     n = known["question_id"].nunique() if "question_id" in known.columns else 0
     return arrange(
@@ -95,16 +99,16 @@ def _chance() -> go.Scatter:
         y=[0, 1],
         mode="lines",
         line={"color": GREY, "dash": "dash", "width": 1},
-        name="places at random",
+        name="equal shares",
         hoverinfo="skip",
     )
 
 
-def _point(rows: Any, name: str, colour: str, symbol: str) -> go.Scatter:
+def _point(rows: Any, columns: tuple[str, str], name: str, colour: str, symbol: str) -> go.Scatter:
     """Mean of one strategy with intervals both ways."""
     found, shown = (
         summarise(rows, [_STRATEGY], column).iloc[0].rename({"mean": "value"}).to_dict()
-        for column in (FOUND, SHOWN)
+        for column in columns
     )
     hover = (
         f"<b>{escape(name)}</b><br>facts {found['value']:.1%} [{found['low']:.1%}, "

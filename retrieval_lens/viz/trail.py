@@ -1,9 +1,10 @@
 """The trail of a Dynamic RAG answer: what was drafted, what was shown, and where the facts are.
 
 1. A row is a round, the first on top; the horizontal axis is the context, token by token.
-2. Blue bars are the windows that the rewrite of the round could see, dots the positions that the
-   chosen heads looked at most. Below all rows, in orange, are the facts.
-3. A round without a bar kept its draft, or could see what the last bar above it shows (hover).
+2. Pale bars are what the draft of the round could see, blue ones the windows that its rewrite could
+   see, dots the positions that the chosen heads looked at most. Below all rows, in orange, are the
+   facts.
+3. The hover of a row tells its draft, what was kept of it, and the rewrite.
 
 Source: section 5 and appendix E of https://arxiv.org/abs/2602.11162.
 """
@@ -19,7 +20,7 @@ from retrieval_lens.viz.labels import clip, escape, lines, visible
 from retrieval_lens.viz.style import FRAMED, arrange, label
 from retrieval_lens.viz.windows import runs
 
-BLUE, ORANGE, GREY, DOT = "#1f6bb0", "#d9822b", "#e6eaef", "#08294d"
+BLUE, PALE, ORANGE, GREY, DOT = "#1f6bb0", "#b5d3ec", "#d9822b", "#e6eaef", "#08294d"
 FACTS = "facts"
 
 
@@ -56,9 +57,13 @@ def trail(
     start, end = answer.provenance["context"]
     rows = [*range(len(rounds)), len(rounds)]
     figure = go.Figure()
-    figure.add_trace(_bars([(start, end, row) for row in rows], GREY, "context", ["context"]))
+    told = [*map(_hover, rounds), "the facts"]
+    figure.add_trace(_bars([(start, end, row) for row in rows], GREY, "context", told))
+    seen = [(*span, row) for row, one in enumerate(rounds) for span in one.seen]
+    if seen:
+        figure.add_trace(_bars(seen, PALE, "seen by the draft", [told[row] for *_, row in seen]))
     shown = [(*span, row) for row, one in enumerate(rounds) for span in one.windows or ()]
-    texts = [_hover(rounds[row]) + f"<br>tokens {a} to {b - 1}" for a, b, row in shown]
+    texts = [told[row] + f"<br>tokens {a} to {b - 1}" for a, b, row in shown]
     figure.add_trace(_bars(shown, BLUE, "shown to the rewrite", texts))
     groups = runs(np.array(answer.provenance["evidence"], dtype=int))
     facts = [(group[0], group[-1] + 1, len(rounds)) for group in groups]

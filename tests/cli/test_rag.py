@@ -2,11 +2,13 @@
 
 import json
 
+import pandas as pd
 import pytest
 
 import retrieval_lens as rl
 from retrieval_lens import rag
 from retrieval_lens.cli import main
+from retrieval_lens.cli.rag_tables import SHOWN, print_comparison
 from retrieval_lens.experiments import load_results
 from retrieval_lens.files import load_json
 
@@ -38,7 +40,7 @@ def test_answer_prints_saves_and_draws_what_the_library_gives(capsys, loaded, tm
     code, stdout, stderr = run(
         capsys,
         *("rag", "answer", "--question", 21, *SMALL, "--k", 3, "--threshold", 0.1),
-        *("--max-tokens", 8, "--out", tmp_path / "a.json", "--plot", tmp_path / "a.html"),
+        *("--answer-tokens", 8, "--out", tmp_path / "a.json", "--plot", tmp_path / "a.html"),
     )
     assert code == 0, stderr
     settings = rag.Settings(rag.RIND(0.1), max_tokens=8)
@@ -69,6 +71,11 @@ def test_calibrate_is_the_library_s(capsys, loaded, tmp_path):
     assert code == 1 and "questions [4] are among those that the threshold was chosen on" in stderr
     code, _, stderr = run(capsys, *chosen, "--threshold", 1)
     assert code == 2 and "--threshold cannot go with --calibration" in stderr
+    one = ("rag", "answer", "--question", 4, *SMALL, "--calibration", tmp_path / "c.json")
+    code, _, stderr = run(capsys, *one)
+    assert code == 1 and "questions [4] are among those that the threshold was chosen on" in stderr
+    code, stdout, _ = run(capsys, "rag", "calibrate", "--questions", 60, *SMALL)
+    assert code == 0 and "threshold 0.0000" in stdout and "every other draft fires" in stdout
 
 
 def test_evaluate_runs_the_grid_and_compares(capsys, loaded, tmp_path):
@@ -85,9 +92,25 @@ def test_evaluate_runs_the_grid_and_compares(capsys, loaded, tmp_path):
     frame = load_results(tmp_path / "out")
     assert sorted(set(frame.question)) == [3, 4], "an option wins over the file"
     assert list(dict.fromkeys(frame.condition)) == ["oracle_dynamic", "no_context"]
-    mean = frame[frame.condition == "oracle_dynamic"].evidence_recall.mean()
-    assert mean > 0 and f"oracle_dynamic k=2 │ {frame.f1[0]:.3f}"[:18] in stdout
-    assert f"{-mean:+.3f} [" in stdout, "no context reveals nothing"
+    first = frame[frame.condition == "oracle_dynamic"].first_recall.mean()
+    assert first > 0 and f"oracle_dynamic k=2 │ {frame.f1[0]:.3f}"[:18] in stdout
+    assert f"│ {first:.3f} │" in stdout and "Means over 2 questions" in stdout
+    again = ("rag", "evaluate", "--config", config, "--out", tmp_path / "out", "--questions", "3,4")
+    code, _, stderr = run(
+        capsys, *again, "--strategies", "oracle_dynamic,no_context", "--baseline", "dynamc"
+    )
+    assert code == 1 and "no strategy 'dynamc' in the results; known: oracle_dynamic k=2" in stderr
+
+
+def test_the_first_retrieval_is_compared_where_both_have_one(capsys):
+    rows = [("dynamic", "a", 0.5), ("dynamic", "b", None), ("bm25", "a", 0.75), ("bm25", "b", 1.0)]
+    frame = pd.DataFrame(rows, columns=["condition", "question_id", "first_recall"])
+    others = dict.fromkeys([name for name in SHOWN if name != "first_recall"], 0.25)
+    print_comparison(frame.assign(k=None, valid=True, **others), None)
+    shown = " ".join(capsys.readouterr().out.split())
+    assert "Means over 2 questions, beside dynamic" in shown
+    assert "│ 0.250 │" in shown, "the difference on the one question that both have"
+    assert "nan" not in shown
 
 
 @pytest.mark.parametrize(
@@ -100,7 +123,7 @@ def test_evaluate_runs_the_grid_and_compares(capsys, loaded, tmp_path):
         (("answer", "--threshold", -1), "threshold is a finite number from 0"),
         (("answer", "--out", "here.txt"), "--out ends in .json"),
         (("answer", "--plot", "here.txt"), "--plot ends in .html"),
-        (("answer", "--max-tokens", 0), "max_tokens"),
+        (("answer", "--answer-tokens", 0), "max_tokens"),
         (("calibrate", "--questions", "x"), "--questions wants whole numbers"),
         (("evaluate", "--out", "o", "--config", __file__), "is not JSON"),
     ],

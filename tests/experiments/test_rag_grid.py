@@ -136,7 +136,8 @@ class Hand:
         metrics = dict(zip(names, (1.0, 0.5, 0.25, number / 8, 1.0, 2.0), strict=True))
         rounds = (HAND, replace(HAND, hit=None, windows=None, rewrite_tokens=()))
         text = f"{where['question']} {variant.label}"
-        return Answer(text, (1, 2, 4, 5), metrics, rounds, "end_of_text", {"seed": number})
+        made = {"seed": number, "context": [4, 14], "evidence": [3, 5, 6, 11]}
+        return Answer(text, (1, 2, 4, 5), metrics, rounds, "end_of_text", made)
 
     def __call__(self, cell, inputs):
         assert not inputs
@@ -149,7 +150,7 @@ class Hand:
         variants = GRID.stage_variants(cell.stage)
         answers = {v.label: self.answer(cell.where, v).as_json() for v in variants}
         timed = {name: {"seconds": Hand.seconds, "answer": one} for name, one in answers.items()}
-        return {**known, "answers": timed}
+        return {**known, "prefill_seconds": 2.5, "answers": timed}
 
 
 def test_one_row_an_answer(tmp_path, capsys):
@@ -158,17 +159,19 @@ def test_one_row_an_answer(tmp_path, capsys):
         *("model", "source", "n_paragraphs", "order", "max_tokens", "question", "example_id"),
         *("prompt", "valid", "invalid", "question_id", "type", "depth", "n_tokens"),
         *("condition", "k", "draw"),
-        *("em", "f1", "evidence_recall", "revealed_share", "n_retrievals", "n_rounds", "n_steps"),
-        *("seconds", "stopped_by", "text"),
+        *("em", "f1", "evidence_recall", "revealed_share", "first_recall", "first_share"),
+        *("n_retrievals", "n_rounds", "n_steps", "seconds", "prefill_seconds"),
+        *("stopped_by", "text"),
     ]
     good, gone = frame[frame.question == 3], frame[frame.question == 4]
     assert good.text.tolist() == [f"3 {label}" for label in LABELS] and good.valid.all()
     one = good.iloc[4]
     assert (one.condition, one.k, one.draw) == ("fixed_random", 5, 1)
     assert (one.em, one.f1, one.evidence_recall, one.revealed_share) == (1, 0.5, 0.25, 0.5)
+    assert (one.first_recall, one.first_share) == (0.5, 0.4), "(5, 9) of evidence and context"
     assert (one.n_retrievals, one.n_rounds, one.n_steps) == (1, 2, 3 + 2 + 3)
     assert (one.question_id, one.type, one.depth, one.n_tokens) == ("orle-04", "bridge", 0.5, 300)
-    assert one.seconds > 0 and one.stopped_by == "end_of_text"
+    assert one.seconds > 0 and one.prefill_seconds == 2.5 and one.stopped_by == "end_of_text"
     assert len(gone) == len(LABELS) and not gone.valid.any()
     assert gone[["example_id", "em", "n_retrievals", "seconds", "text"]].isna().all().all()
     pd.testing.assert_frame_equal(load_results(tmp_path), frame)
@@ -190,7 +193,7 @@ def test_the_table_on_disk_is_without_times_so_that_it_is_the_same_in_every_run(
     tables = [(tmp_path / name / "results.parquet").read_bytes() for name in "ab"]
     assert tables[0] == tables[1]
     stored = pd.read_parquet(tmp_path / "a" / "results.parquet")
-    pd.testing.assert_frame_equal(stored, frames[0].drop(columns="seconds"))
+    pd.testing.assert_frame_equal(stored, frames[0].drop(columns=["seconds", "prefill_seconds"]))
 
 
 def test_a_grid_that_was_stopped_goes_on_with_what_is_not_done(tmp_path):

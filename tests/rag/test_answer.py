@@ -123,6 +123,7 @@ def model():
         ({"strategy": OracleDynamic(k=13)}, "has 12 heads"),
         ({"settings": {"gap": 3}}, "rag.Settings"),
         ({"settings": Settings(calibrated_on=["fake"])}, "threshold was chosen on example 'fake'"),
+        ({"settings": Settings(calibrated_on=["fake@other"])}, "threshold was chosen on example"),
         ({"seed": -1}, "seed"),
         ({"example": example(context="")}, "no context"),
         ({"engine": "warp"}, "engine is"),

@@ -89,6 +89,24 @@ def test_sentences_before_the_hit_are_kept():
     assert found.metrics["evidence_recall"] == 0.5  # w12 of w12 w13
 
 
+def test_nothing_of_a_draft_is_kept_on_demand():
+    script = ["Rain fell. Gulls cried. Bread is CHEAP.", "The old harbour slept. Rain fell. |"]
+    options = {"draft_sentences": None, "rewrite_sentences": 2, "keep": "nothing"}
+    found, calls, (request,) = play(script, (W,), **options)
+    assert found.text == "The old harbour slept. Rain fell." and request.generated == ()
+    assert found.rounds[0].kept == "" and calls[-1] == ("draft", "", SEEN, 64, 2)
+
+
+def test_the_first_retrieval_is_told_apart_from_all_of_them():
+    script = ["Rain FELL.", "Gulls cried.", "Bread is CHEAP.", "Rain fell. |"]
+    found, *_ = play(script, (((14, 15), (50, 53)), ((15, 16),)))
+    assert found.first_windows == ((14, 15), (50, 53))
+    assert found.first_recall == 0.5 and found.first_share == pytest.approx(4 / 100)
+    assert found.metrics["evidence_recall"] == 1, "w12 at first, w13 later"
+    clean, *_ = play(["Rain fell. |"])
+    assert clean.first_windows is clean.first_recall is clean.first_share is None
+
+
 def test_the_end_that_counts_is_that_of_what_is_kept():
     found, *_ = play(["Rain FELL. |", "Gulls cried.", "|"], (W,))
     assert found.text == "Gulls cried." and found.stopped_by == "end_of_text"

@@ -91,25 +91,29 @@ def test_full_context_is_what_the_tracer_decodes(smollm2, question):
     assert full.provenance["strategy"] == {"name": "full_context"}
 
 
+@pytest.mark.parametrize("before", ["", "It is a harbour town."])
 @pytest.mark.parametrize("attention", ["isolated", "in_context"])
 @torch.no_grad()
-def test_rind_of_a_draft_equals_plain_transformers(smollm2, plain, question, attention):
+def test_rind_of_a_draft_equals_plain_transformers(smollm2, plain, question, attention, before):
+    before = tuple(smollm2.tokenizer(before).input_ids)
     place = context_of(question, smollm2.tokenizer)
     visible = place.visible([(place.span[0] + 3, place.span[0] + 20)])
     rind = RIND(attention=attention)
     with ModelReader(smollm2, question) as reader:
-        draft = reader.draft((), visible, 24, 1)
-        rows = reader.rows(draft.tokens, (), visible, attention)
+        draft = reader.draft(before, visible, 24, 1)
+        rows = reader.rows(draft.tokens, before, visible, attention)
     ours = rind.measure(smollm2.tokenizer, torch.tensor(draft.tokens), draft.entropy, rows)
     kept = visible.nonzero().flatten()
     tokens, n = torch.tensor(draft.tokens), len(draft.tokens)
-    positions = torch.cat([kept, len(visible) + torch.arange(n)])
-    ids = torch.cat([question.token_ids[kept], tokens])
+    prefix = torch.cat([question.token_ids[kept], torch.tensor(before, dtype=torch.long)])
+    start = len(prefix)
+    positions = torch.cat([kept, len(visible) + torch.arange(len(before) + n)])
+    ids = torch.cat([prefix, tokens])
     out = plain(ids[None], position_ids=positions[None], output_attentions=True)
-    theirs = out.attentions[-1][0, :, len(kept) :, len(kept) :]
+    theirs = out.attentions[-1][0, :, start:, start:]
     if attention == "isolated":
         theirs = plain(tokens[None], output_attentions=True).attentions[-1][0]
-    entropy = entropy_of(out.logits[0, len(kept) - 1 : len(kept) - 1 + n])
+    entropy = entropy_of(out.logits[0, start - 1 : start - 1 + n])
     frame = rind.measure(smollm2.tokenizer, tokens, entropy, theirs)
     assert len(frame) > 5 and frame["word"].tolist() == ours["word"].tolist()
     torch.testing.assert_close(

@@ -63,7 +63,19 @@ def test_by_hand(draft):
     assert frame["content"].tolist() == [False, True, False, True]
     assert frame["hit"].tolist() == [False, True, False, False]
     assert first_hit(frame) == 1
-    assert frame.attrs == {"threshold": 0.9, "attention": "isolated", "words": "stop_words"}
+    factors = ("entropy", "attention", "n_words")
+    settings = {"threshold": 0.9, "attention": "isolated", "words": "stop_words"}
+    assert frame.attrs == settings | {"factors": factors}
+
+
+def test_each_factor_can_be_left_out(draft):
+    def scores(*factors):
+        return RIND(factors=factors).measure(*draft)["score"].tolist()
+
+    assert scores("entropy") == pytest.approx([1, 1, 3, 0.5])
+    assert scores("attention") == pytest.approx(SHARES)
+    assert scores("n_words", "entropy") == pytest.approx([2, 2, 6, 1])
+    assert RIND(factors=["n_words", "entropy"]).factors == ("entropy", "n_words")
 
 
 def test_threshold_and_filter_decide_the_first_hit(draft):
@@ -200,6 +212,11 @@ def test_settings_are_refused():
         RIND(attention="alone")
     with pytest.raises(UnknownNameError, match="no words 'nouns'; known: stop_words, spacy, all"):
         RIND(words="nouns")
+    with pytest.raises(UnknownNameError, match="no factor 'length'; known: entropy, attention"):
+        RIND(factors=("entropy", "length"))
+    for bad in ((), ("entropy", "entropy")):
+        with pytest.raises(InputError, match="once at most, and one at least"):
+            RIND(factors=bad)
 
 
 def test_input_is_refused(draft):

@@ -198,7 +198,9 @@ def test_the_probe_of_another_model_or_of_this_example_is_refused(model, probe):
     object.__setattr__(fitting, "require_model", lambda model: None)
     one = Dynamic(fitting)
     one.require(model, example())
-    for seen in (example(id=probe.seen_ids[0]), example(meta={"question_id": "q1"})):
+    other_layout = example(id=f"{probe.seen_ids[0]}@shuffled")
+    named = example(id=probe.seen_ids[0])
+    for seen in (named, other_layout, example(meta={"question_id": "q1"})):
         with pytest.raises(InputError, match="trained or validated"):
             one.require(model, seen)
         Dynamic(fitting, allow_overlap=True).require(model, seen)
@@ -238,6 +240,8 @@ def test_bad_strategies(probe, make, message):
 def test_probes_that_do_not_fit():
     with pytest.raises(InputError, match="classifier"):
         Dynamic(train_probe(corpus(8, 6), "classifier", "copy_paste", **SMALL))
+    with pytest.raises(InputError, match="those 2 steps later; train one with offset=0"):
+        Dynamic(train_probe(corpus(8, 6), "regressor", "copy_paste", offset=2, **SMALL))
     silent = train_probe(corpus(8, 6, labels=False), "regressor", "copy_paste", **SMALL)
     with pytest.raises(InputError, match="which hidden state"):
         Dynamic(silent)

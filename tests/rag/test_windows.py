@@ -5,7 +5,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from retrieval_lens.errors import InputError, NumericalError
+from retrieval_lens.errors import InputError, NumericalError, UnknownNameError
 from retrieval_lens.rag import clusters, merged, representative, reveal, top_positions, window
 
 
@@ -36,6 +36,17 @@ def test_representative():
     weights = torch.tensor([0.9, 0.1, 0.4, 0.2, 0.4])
     assert representative([1, 2, 3, 4], weights) == 2
     assert representative([3], weights) == 3
+
+
+def test_another_centre():
+    weights = weights_at(60, p10=0.1, p14=0.2, p16=0.4, p20=0.3)
+    assert representative([20, 10, 14, 16], weights, "first") == 10
+    assert representative([20, 10, 14, 16], weights, "middle") == 14  # of two the lower
+    assert representative([10, 14, 20], weights, "middle") == 14
+    shown = reveal(weights, (0, 60), n_positions=4, gap=8, radius=2, centre="first")
+    assert shown.windows == ((8, 13),)
+    with pytest.raises(UnknownNameError, match="no centre 'last'; known: largest, first, middle"):
+        representative([3], weights, "last")
 
 
 def test_window():

@@ -17,7 +17,7 @@ def answers() -> pd.DataFrame:
         ("<b>own</b>", 5, "b", 1.0, 0.5),
         ("<b>own</b>", 10, "a", 1.0, 0.8),
     ]
-    columns = ["condition", "k", "question_id", "evidence_recall", "revealed_share"]
+    columns = ["condition", "k", "question_id", "first_recall", "first_share"]
     return pd.DataFrame(rows, columns=columns)
 
 
@@ -31,6 +31,9 @@ def test_a_point_is_the_mean_over_questions_of_the_means_over_draws():
     }
     assert "2 questions" in figure.layout.title.subtitle.text
     assert list(figure.data[0].x) == list(figure.data[0].y)
+    renamed = answers().rename(columns={"first_recall": "evidence_recall"})
+    other = revealed(renamed, "evidence_recall")
+    assert other.data[1].y == figure.data[1].y
 
 
 def test_intervals_are_those_of_the_questions():
@@ -40,7 +43,7 @@ def test_intervals_are_those_of_the_questions():
 
 
 def test_what_cannot_be_drawn_is_refused():
-    with pytest.raises(UnknownNameError, match="revealed_share"):
-        revealed(answers().drop(columns="revealed_share"))
+    with pytest.raises(UnknownNameError, match="first_share"):
+        revealed(answers().drop(columns="first_share"))
     with pytest.raises(InputError, match="no row"):
-        revealed(answers().assign(evidence_recall=None))
+        revealed(answers().assign(first_recall=None))

@@ -74,6 +74,17 @@ def test_the_hover_tells_the_story_and_nothing_runs():
 def test_an_answer_without_a_retrieval_is_drawn():
     figure = trail(replace(ANSWER, rounds=(CLEAN,)))
     assert not len(parts(figure)["shown to the rewrite"].x or ())
+    assert "seen by the draft" not in parts(figure)
+    told = parts(figure)["context"].hovertext
+    assert "<b>draft</b> A draft." in told[0] and told[1] == "the facts"
+
+
+def test_what_a_draft_could_see_is_drawn():
+    whole = replace(CLEAN, seen=((4, 54),))
+    figure = trail(replace(ANSWER, rounds=(CLEAN, whole)))
+    seen = parts(figure)["seen by the draft"]
+    assert (list(seen.base), list(seen.x), list(seen.y)) == ([3.5], [50], [1])
+    assert "A draft." in seen.hovertext[0]
 
 
 @pytest.mark.parametrize("given", [None, "text", replace(ANSWER, rounds=())])

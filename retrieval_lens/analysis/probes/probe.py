@@ -26,6 +26,7 @@ from retrieval_lens.errors import InputError, NumericalError
 from retrieval_lens.heads import Head, HeadSet
 from retrieval_lens.heads.random_sets import model_shape
 from retrieval_lens.models import model_info
+from retrieval_lens.tasks.example import without_layout
 
 ROWS = 4096  # hidden states at a time, so that wide layers fit into memory
 
@@ -192,8 +193,13 @@ class Probe:
         Raises:
             InputError: With the examples in question.
         """
-        ids, groups = set(self.seen_ids), set(self.provenance.get("seen_groups", ()))
-        seen = sorted(o.example_id for o in found if o.example_id in ids or o.group in groups)
+        ids = set(map(without_layout, self.seen_ids))
+        groups = set(self.provenance.get("seen_groups", ()))
+        seen = sorted(
+            one.example_id
+            for one in found
+            if without_layout(one.example_id) in ids or one.group in groups
+        )
         if seen:
             raise InputError(
                 f"this probe was trained or validated on example {seen[0]!r}, or on one with the "

@@ -100,7 +100,7 @@ class Request:
             raise InputError("no head was chosen, so there is no attention to follow")
         weights = torch.stack([rows[layer, head] for layer, head in heads]).double().mean(0)
         s = self.settings
-        found = reveal(weights, self.context.span, s.n_positions, s.gap, s.radius)
+        found = reveal(weights, self.context.span, s.n_positions, s.gap, s.radius, s.centre)
         return Retrieved(found.windows, heads, found.positions, found.clusters)
 
 

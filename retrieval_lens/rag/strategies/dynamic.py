@@ -32,7 +32,8 @@ class Dynamic(Strategy):
         allow_overlap: Whether to answer examples that the probe was made on.
 
     Raises:
-        InputError: No probe, a classifier, one that does not know its hook, or `k` out of range.
+        InputError: No probe, a classifier, one of scores some steps later (`offset`), one that does
+            not know its hook, or `k` out of range.
     """
 
     probe: Any
@@ -47,6 +48,11 @@ class Dynamic(Strategy):
             raise InputError(
                 "Dynamic ranks heads by their predicted score, and this probe is a classifier; "
                 'train one with kind="regressor"'
+            )
+        if self.probe.settings.offset:
+            raise InputError(
+                f"Dynamic reads the heads of this very position, and this probe predicts those "
+                f"{self.probe.settings.offset} steps later; train one with offset=0"
             )
         if not self.probe.provenance.get("hidden_at"):
             raise InputError(

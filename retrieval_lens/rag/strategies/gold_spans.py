@@ -1,4 +1,4 @@
-"""Gold spans: exactly the evidence, an upper bound of what windows can show."""
+"""Gold spans: exactly the evidence, the most that windows can find once something is retrieved."""
 
 from dataclasses import dataclass
 from typing import ClassVar

@@ -12,7 +12,8 @@ class Matched(Strategy):
     """Base of strategies that are matched to another one.
 
     Args:
-        like: Shows as many tokens, at the same place of the same answer.
+        like: Shows as many tokens, at the same place of the same answer. Whole answers need not be
+            matched: each strategy retrieves as often as its own text asks for.
 
     Raises:
         InputError: `like` retrieves nothing.

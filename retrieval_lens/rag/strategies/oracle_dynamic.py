@@ -25,7 +25,8 @@ from retrieval_lens.scores import AttentionRows, DecodedSteps, Reasoning, StepSc
 class OracleDynamic(Strategy):
     """The `k` heads of largest score at this position, of equal ones the lowest first.
 
-    It bounds from above what a probe of the same score could do.
+    The heads that a perfect probe of this score would choose. No bound of the evidence recall: the
+    windows follow the attention of the heads, not their score.
 
     Args:
         k: How many heads.
