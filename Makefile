@@ -36,6 +36,7 @@ bench: install
 	$(PY) benchmarks/ablate.py
 	$(PY) benchmarks/predict.py
 	$(PY) benchmarks/rag.py
+	$(PY) benchmarks/explorer.py
 
 clean:
 	rm -rf $(VENV) site demo

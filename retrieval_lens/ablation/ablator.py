@@ -13,7 +13,7 @@ from retrieval_lens.ablation.ablated_run import AblatedRun
 from retrieval_lens.ablation.effects import selected, step_effects
 from retrieval_lens.ablation.generation import Row, Setting, decode
 from retrieval_lens.ablation.head_edit import HeadEdit
-from retrieval_lens.ablation.modes import make_mode
+from retrieval_lens.ablation.modes import AblationMode, make_mode
 from retrieval_lens.ablation.results import finish_run
 from retrieval_lens.errors import EvidenceError, InputError
 from retrieval_lens.heads import Fixed, HeadSet, StepHeads, as_step_heads, model_shape
@@ -63,9 +63,11 @@ class Ablator:
         *,
         allow_overlap: bool = False,
     ):
-        self.model, self.allow_overlap = model, allow_overlap
-        self.mode = make_mode(model, mode, reference)
-        self.blocks, self.shape = attention_layers(model), model_shape(model)
+        self.model: Any = model
+        self.allow_overlap: bool = allow_overlap
+        self.mode: AblationMode = make_mode(model, mode, reference)
+        self.blocks: list[int] = attention_layers(model)
+        self.shape: tuple[int, int] = model_shape(model)
 
     def hooks(self, heads: Any, evidence: Any = None) -> list[tuple[str, Any]]:
         """Forward hooks that mask `heads` at every position, for `run_with_hooks` and the like.

@@ -27,6 +27,7 @@ from retrieval_lens.ablation.head_edit import HeadEdit
 from retrieval_lens.ablation.modes import AblationMode
 from retrieval_lens.heads import StepHeads
 from retrieval_lens.progress import Advance
+from retrieval_lens.scores import StepScore
 from retrieval_lens.tasks import RetrievalExample
 from retrieval_lens.tracing import Trace
 from retrieval_lens.tracing.decoding import Decoder, greedy
@@ -66,9 +67,10 @@ class Generation:
     """Runs rows to their end on one decoder; rows that run twice come first."""
 
     def __init__(self, decoder: Decoder, rows: Sequence[Row], setting: Setting):
-        self.decoder, self.setting = decoder, setting
-        self.rows = list(rows)
-        self.scores = observers([row.strategy for row in rows])
+        self.decoder: Decoder = decoder
+        self.setting: Setting = setting
+        self.rows: list[Row] = list(rows)
+        self.scores: list[StepScore] = observers([row.strategy for row in rows])
 
     def prefill(self, max_new_tokens: int) -> None:
         """Take in the prompts, with room for that many steps."""

@@ -30,13 +30,17 @@ class HeadEdit:
         evidence: Sequence[Int[Tensor, " _"]] = (),
         first_key: FirstKey | None = None,
     ):
-        self.mode, self.evidence, self.first_key = mode, list(evidence), first_key
-        self.edits_scores = mode.edits_scores
+        self.mode: AblationMode = mode
+        self.evidence: list[Int[Tensor, " _"]] = list(evidence)
+        self.first_key: FirstKey | None = first_key
+        self.edits_scores: bool = mode.edits_scores
         touched = mask.any(2).any(0).tolist()
-        self.layers = {
+        self.layers: dict[int, int] = {
             block: i for i, (block, yes) in enumerate(zip(blocks, touched, strict=True)) if yes
         }
-        self.masks = {block: mask[:, i] for block, i in self.layers.items()}
+        self.masks: dict[int, Bool[Tensor, "row head"]] = {
+            block: mask[:, i] for block, i in self.layers.items()
+        }
         self.blind: dict[int, Bool[Tensor, "row query_pos head 1"]] = {}
 
     def scores(

@@ -17,7 +17,7 @@ import pandas as pd
 from retrieval_lens.errors import InputError, UnknownNameError
 
 # column of Table 1 -> statistic and k of `dynamism`
-TABLE1 = {
+TABLE1: dict[str, tuple[str, int | None]] = {
     "mean_active": ("mean_active", None),
     "std_active": ("std_active", None),
     "unique_heads": ("unique_heads", None),

@@ -14,15 +14,17 @@ from retrieval_lens.cli.cca import cca
 from retrieval_lens.cli.collect import collect
 from retrieval_lens.cli.demo import demo
 from retrieval_lens.cli.detect import detect
+from retrieval_lens.cli.doctor import doctor
 from retrieval_lens.cli.grid import grid_app
 from retrieval_lens.cli.probe import probe_app
 from retrieval_lens.cli.rag import rag_app
+from retrieval_lens.cli.report import report
 from retrieval_lens.cli.trace import trace
 from retrieval_lens.errors import RetrievalLensError
 
 INTERRUPTED = 130  # what typer makes of Ctrl-C
 
-app = typer.Typer(
+app: typer.Typer = typer.Typer(
     help="Trace retrieval heads at every decode step. Add --debug to see where an error came from.",
     no_args_is_help=True,
     add_completion=False,
@@ -36,7 +38,9 @@ app.command()(collect)
 app.command()(cca)
 app.add_typer(probe_app, name="probe")
 app.add_typer(rag_app, name="rag")
+app.command()(report)
 app.command()(demo)
+app.command()(doctor)
 
 
 @app.callback(invoke_without_command=True)

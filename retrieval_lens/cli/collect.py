@@ -19,7 +19,7 @@ class Stored(StrEnum):
     bfloat16 = "bfloat16"
 
 
-NEEDLES = {
+NEEDLES: dict[str, Any] = {
     "n": 320,
     "n_tokens": "100,150,200,250,300",
     "depths": "0,0.25,0.5,0.75,1",

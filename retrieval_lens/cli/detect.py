@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from retrieval_lens.detectors import Detection, HeadDetector
     from retrieval_lens.tasks import RetrievalExample
 
-NEEDLES = {"n_tokens": [200], "depth": [0, 0.25, 0.5, 0.75, 1], "seeds": 2}
+NEEDLES: dict[str, Any] = {"n_tokens": [200], "depth": [0, 0.25, 0.5, 0.75, 1], "seeds": 2}
 QUESTIONS = {"questions": "0-9"}
 
 

@@ -15,7 +15,7 @@ from retrieval_lens.cli.options import (
 )
 from retrieval_lens.errors import InputError
 
-grid_app = typer.Typer(
+grid_app: typer.Typer = typer.Typer(
     help="Run a grid of prompts under ablation, or of answers; look how far it is; draw it.",
     no_args_is_help=True,
 )

@@ -8,7 +8,7 @@ import typer
 
 from retrieval_lens.cli import options
 
-probe_app = typer.Typer(
+probe_app: typer.Typer = typer.Typer(
     help="Train a probe from hidden states to retrieval heads, and judge it.",
     no_args_is_help=True,
 )

@@ -8,7 +8,7 @@ import typer
 from retrieval_lens.cli import options, tasks
 from retrieval_lens.cli.rag_tables import print_answer, print_comparison
 
-rag_app = typer.Typer(
+rag_app: typer.Typer = typer.Typer(
     help="Answer questions from hidden context that heads reveal, and compare strategies.",
     no_args_is_help=True,
 )

@@ -1,5 +1,6 @@
 """What `rag answer` and `rag evaluate` print."""
 
+from collections.abc import Sequence
 from typing import Any
 
 from retrieval_lens.errors import UnknownNameError
@@ -7,7 +8,7 @@ from retrieval_lens.errors import UnknownNameError
 TOLD = ("em", "f1", "evidence_recall", "revealed_share", "n_retrievals")
 FIRST = "first_recall"
 SHOWN = ("em", "f1", FIRST, "first_share", *TOLD[2:])
-NAMES = ("EM", "F1", "1st recall", "1st shown", "recall", "shown", "asked")
+NAMES = ("EM", "F1", "1st", "of", "recall", "of", "asked")
 
 
 def print_answer(found: Any, example: Any) -> None:
@@ -37,33 +38,39 @@ def print_answer(found: Any, example: Any) -> None:
 
 
 def print_comparison(frame: Any, baseline: str | None) -> None:
-    """One line a strategy: means over questions, and what it finds beside the baseline.
+    """One line a strategy: means over questions; then what it finds beside the baseline.
 
     What is compared is the recall of the first retrieval, where all are in the same place.
 
     Raises:
         UnknownNameError: No such strategy.
     """
-    from rich.console import Console
-    from rich.table import Table
-
     from retrieval_lens.experiments import strategy_means
 
     means = strategy_means(frame, SHOWN)
     names = list(dict.fromkeys(means["strategy"]))
     first = _named(names, baseline)
-    beside = {} if first is None else _beside(means, first)
+    rows = [
+        [name, *(_number(means.loc[means["strategy"] == name, one].mean()) for one in SHOWN)]
+        for name in names
+    ]
     n = means["question_id"].nunique()
-    told = f"Means over {n} question{'s' if n != 1 else ''}"
-    table = Table(title=told + (f", beside {first}" if first else ""), title_justify="left")
-    columns = ["strategy", *NAMES, *(["1st recall over it"] if first else [])]
-    for column in columns:
-        left = column == "strategy"
-        table.add_column(column, justify="left" if left else "right", no_wrap=True)
-    for name in names:
-        part = means[means["strategy"] == name]
-        numbers = [_number(part[one].mean()) for one in SHOWN]
-        table.add_row(name, *numbers, *([beside.get(name, "")] if first else []))
+    _print_table(f"Means over {n} question{'' if n == 1 else 's'}", ["strategy", *NAMES], rows)
+    beside = [] if first is None else _beside(means, first)
+    if beside:
+        heading = f"Recall of the first retrieval over that of {first}"
+        _print_table(heading, ["strategy", "difference [95 %]", "questions"], beside)
+
+
+def _print_table(title: str, columns: Sequence[str], rows: list[list[str]]) -> None:
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table(title=title, title_justify="left")
+    for number, column in enumerate(columns):
+        table.add_column(column, justify="right" if number else "left", no_wrap=True)
+    for row in rows:
+        table.add_row(*row)
     Console().print(table)
 
 
@@ -77,20 +84,23 @@ def _named(names: list[str], baseline: str | None) -> str | None:
     return found
 
 
-def _beside(means: Any, first: str) -> dict[str, str]:
-    """Paired difference in the first retrieval's recall, of the questions that have one."""
+def _beside(means: Any, first: str) -> list[list[str]]:
+    """Paired differences, over the questions for which both have a first retrieval."""
     from retrieval_lens.analysis import compare_conditions
 
     asked = means[means[FIRST].notna()]
     if first not in set(asked["strategy"]) or asked["strategy"].nunique() < 2:
-        return {}
+        return []
     compared = compare_conditions(asked, FIRST, baseline=first, condition="strategy")
-    return {
-        row["condition"]: f"{row['difference']:+.3f} [{row['low']:+.3f}, {row['high']:+.3f}]"
-        if row["low"] == row["low"]
-        else _number(row["difference"])
+    return [
+        [
+            row["condition"],
+            f"{row['difference']:+.3f}"
+            + ("" if row["low"] != row["low"] else f" [{row['low']:+.3f}, {row['high']:+.3f}]"),
+            str(row["n_pairs"]),
+        ]
         for row in compared.to_dict("records")
-    }
+    ]
 
 
 def _number(value: float) -> str:

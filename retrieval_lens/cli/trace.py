@@ -16,8 +16,8 @@ if TYPE_CHECKING:
     from retrieval_lens.tasks import RetrievalExample
 
 
-NEEDLE = {"n_tokens": 1000, "depth": 0.5}
-QUESTION = {"question": 0, "order": "given"}
+NEEDLE: dict[str, Any] = {"n_tokens": 1000, "depth": 0.5}
+QUESTION: dict[str, Any] = {"question": 0, "order": "given"}
 
 
 class Format(StrEnum):

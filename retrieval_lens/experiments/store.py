@@ -38,7 +38,8 @@ class RunFolder:
     """
 
     def __init__(self, path: Path, grid: Grid):
-        self.path, self.grid = path, grid
+        self.path: Path = path
+        self.grid: Grid = grid
         self._grid = digest(grid.as_json())
         self._models: dict[str, dict[str, Any]] = {}
 

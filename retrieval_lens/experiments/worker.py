@@ -23,7 +23,7 @@ from retrieval_lens.experiments.grid import Place
 from retrieval_lens.experiments.memory import with_enough_memory
 from retrieval_lens.experiments.opening import opened_model, prompt_of
 from retrieval_lens.heads import HeadSet
-from retrieval_lens.scores import CopyPaste, Reasoning
+from retrieval_lens.scores import CopyPaste, Reasoning, StepScore
 from retrieval_lens.tasks import RetrievalExample
 from retrieval_lens.tracing import RetrievalTracer, Trace, prefill_prefix
 
@@ -40,13 +40,17 @@ class GridWorker:
     """
 
     def __init__(self, grid: AblationGrid, name: str, model: Any = None):
-        self.grid, self.name = grid, name
+        self.grid: AblationGrid = grid
+        self.name: str = name
+        self.model: Any
+        self.label: dict[str, Any]
         self.model, self.label = opened_model(grid, name, model)
-        self.score = SCORES[grid.score]()
-        self.tracer = RetrievalTracer(self.model, [CopyPaste(), Reasoning()], hidden_at=(), n_top=1)
+        self.score: StepScore = SCORES[grid.score]()
+        scores = [CopyPaste(), Reasoning()]
+        self.tracer: RetrievalTracer = RetrievalTracer(self.model, scores, hidden_at=(), n_top=1)
         self._prefixes: dict[Any, Any] = {}
         reference = self._reference() if grid.mode == "mean" else None
-        self.ablator = Ablator(self.model, mode=grid.mode, reference=reference)
+        self.ablator: Ablator = Ablator(self.model, mode=grid.mode, reference=reference)
 
     def __call__(self, cell: Cell, inputs: dict[str, Any]) -> dict[str, Any]:
         """The result of a cell, as JSON types.

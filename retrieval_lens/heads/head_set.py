@@ -23,7 +23,7 @@ from retrieval_lens.heads.head import Head
 from retrieval_lens.tasks.example import without_layout
 
 
-class HeadSet(Set):
+class HeadSet(Set[Head]):
     """An ordered set of heads with scores and provenance; it never changes.
 
     `&`, `|`, `-`, `^` keep the order of the left set (new heads come last) and the examples of
@@ -55,11 +55,11 @@ class HeadSet(Set):
         example_ids: Iterable[str] = (),
         provenance: Mapping[str, Any] | None = None,
     ):
-        self.heads = tuple(_head(head) for head in heads)
-        self.scores = None if scores is None else _scores(scores)
-        self.example_ids = tuple(sorted(_ids(example_ids)))
-        self.provenance = dict(provenance or {})
-        self._members = frozenset(self.heads)
+        self.heads: tuple[Head, ...] = tuple(_head(head) for head in heads)
+        self.scores: tuple[float, ...] | None = None if scores is None else _scores(scores)
+        self.example_ids: tuple[str, ...] = tuple(sorted(_ids(example_ids)))
+        self.provenance: dict[str, Any] = dict(provenance or {})
+        self._members: frozenset[Head] = frozenset(self.heads)
         if len(self._members) < len(self.heads):
             twice = next(head for head in self.heads if self.heads.count(head) > 1)
             raise InputError(f"head {twice} stands twice in the set")
@@ -103,10 +103,18 @@ class HeadSet(Set):
         other = _head_set(other)
         return (self - other) | (other - self)
 
-    def _from_the_left(self, other: Any) -> "HeadSet":
+    def __rand__(self, other: Any) -> "HeadSet":
+        # the operators of `Set` would lose the example ids
         raise InputError(f"put the HeadSet first, or wrap the other in HeadSet(...): {other!r}")
 
-    __rand__ = __ror__ = __rsub__ = __rxor__ = _from_the_left  # or the example ids were lost
+    def __ror__(self, other: Any) -> "HeadSet":
+        return self.__rand__(other)
+
+    def __rsub__(self, other: Any) -> "HeadSet":
+        return self.__rand__(other)
+
+    def __rxor__(self, other: Any) -> "HeadSet":
+        return self.__rand__(other)
 
     def _from(self, other: Any, heads: list[Head]) -> "HeadSet":
         ids = (*self.example_ids, *getattr(other, "example_ids", ()))

@@ -53,7 +53,7 @@ class Calibration:
     def as_json(self) -> dict[str, Any]:
         """The fields as JSON types."""
         lists = {"largest": list(self.largest), "example_ids": list(self.example_ids)}
-        return asdict(self) | lists
+        return asdict(self) | {"rind": self.rind.as_json()} | lists
 
 
 def calibrate_threshold(

@@ -82,6 +82,10 @@ class RIND:
         if self.words == "spacy":
             require_spacy()
 
+    def as_json(self) -> dict[str, Any]:
+        """The fields as JSON types."""
+        return asdict(self) | {"factors": list(self.factors)}
+
     def measure(
         self,
         tokenizer: Any,

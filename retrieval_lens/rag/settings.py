@@ -99,7 +99,8 @@ class Settings:
 
     def as_json(self) -> dict[str, Any]:
         """The fields as JSON types."""
-        return asdict(self) | {"calibrated_on": list(self.calibrated_on)}
+        lists = {"rind": self.rind.as_json(), "calibrated_on": list(self.calibrated_on)}
+        return asdict(self) | lists
 
     @classmethod
     def from_json(cls, content: Mapping[str, Any]) -> "Settings":

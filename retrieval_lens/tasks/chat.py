@@ -16,7 +16,10 @@ from retrieval_lens.errors import ChatTemplateError, InputError
 
 DAY = date(2024, 7, 26)
 DATE_CODES = ("%d", "%m", "%y", "%Y", "%b", "%B", "%a", "%A", "%H", "%M", "%S", "%j")
-TEMPLATE_ARGUMENTS = {"enable_thinking": False, "date_string": DAY.strftime("%d %b %Y")}
+TEMPLATE_ARGUMENTS: dict[str, Any] = {
+    "enable_thinking": False,
+    "date_string": DAY.strftime("%d %b %Y"),
+}
 
 
 def render(tokenizer: Any, user: str, system: str | None) -> tuple[str, int, dict[str, Any]]:

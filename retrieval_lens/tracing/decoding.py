@@ -46,7 +46,7 @@ class Decoder(ABC):
     """Runs a batch of prompts; a context manager that leaves no hook behind."""
 
     def __init__(self) -> None:
-        self.stack = ExitStack()
+        self.stack: ExitStack = ExitStack()
 
     @abstractmethod
     def attach(self, stack: ExitStack) -> None:

@@ -44,12 +44,16 @@ class FastDecoder(Decoder):
         replays: bool = False,
     ):
         super().__init__()
-        self.twin = twin_of(bridge)
-        self.listener, self.prefix, self.replays = listener, prefix, replays
-        self.layers = attention_layers(bridge)
+        self.twin: Any = twin_of(bridge)
+        self.listener: RowListener = listener
+        self.prefix: Prefix | None = prefix
+        self.replays: bool = replays
+        self.layers: list[int] = attention_layers(bridge)
         blocks = self.twin.get_submodule(bridge.adapter.component_mapping["blocks"].name)
-        self.blocks = Replay([blocks[layer] for layer in range(len(blocks))])
-        self.modules = {name: twin_module(bridge, self.twin, name) for name in hidden_at}
+        self.blocks: Replay = Replay([blocks[layer] for layer in range(len(blocks))])
+        self.modules: dict[str, tuple[Any, bool]] = {
+            name: twin_module(bridge, self.twin, name) for name in hidden_at
+        }
         self.hidden: dict[str, Tensor] = {}
 
     def attach(self, stack: ExitStack) -> None:
@@ -92,8 +96,10 @@ class FastDecoder(Decoder):
             self.cache = DynamicCache(config=config)
         else:
             raise InputError("models with sliding-window layers decode one prompt at a time")
-        self.n_cached = max(lengths)
-        self.padding = torch.tensor([self.n_cached - length for length in lengths])
+        self.n_cached: int = max(lengths)
+        self.padding: Int[Tensor, " row"] = torch.tensor(
+            [self.n_cached - length for length in lengths]
+        )
         starts = [prompt[:-1] for prompt in prompts]
         edits = edits or [None] * len(prompts)
         for row, start in enumerate(starts):

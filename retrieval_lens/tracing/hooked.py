@@ -39,8 +39,10 @@ class HookedDecoder(Decoder):
         prefill_on_twin: bool = False,
     ):
         super().__init__()
-        self.bridge, self.listener, self.hidden_at = bridge, listener, tuple(hidden_at)
-        self.prefill_on_twin = prefill_on_twin
+        self.bridge: Any = bridge
+        self.listener: RowListener = listener
+        self.hidden_at: tuple[str, ...] = tuple(hidden_at)
+        self.prefill_on_twin: bool = prefill_on_twin
         self.hidden: dict[str, Tensor] = {}
         self.decoding: RowListener | None = None
 
@@ -73,8 +75,8 @@ class HookedDecoder(Decoder):
         if len(prompts) != 1:
             raise InputError("the hook engine decodes one prompt at a time")
         start = prompts[0][:-1].unsqueeze(0)
-        self.cache = DynamicCache(config=self.bridge.original_model.config)
-        self.n_cached = start.shape[1]
+        self.cache: DynamicCache = DynamicCache(config=self.bridge.original_model.config)
+        self.n_cached: int = start.shape[1]
         if self.n_cached == 0:
             return
         edit = edits[0] if edits else None

@@ -21,16 +21,20 @@ from transformers.cache_utils import Cache, DynamicCache, DynamicLayer
 class BufferLayer(DynamicLayer):
     """One layer's buffer; what is written is chosen by its owner, the `BufferCache`."""
 
+    keys: torch.Tensor | None
+    values: torch.Tensor | None
+
     def __init__(self, n_rows: int, n_slots: int):
         super().__init__()
-        self.shape = (n_rows, n_slots)
-        self.rows = slice(0, n_rows)
-        self.first = 0
-        self.length = 0
+        self.shape: tuple[int, int] = (n_rows, n_slots)
+        self.rows: slice = slice(0, n_rows)
+        self.first: int = 0
+        self.length: int = 0
 
     def lazy_initialization(self, key_states: torch.Tensor, value_states: torch.Tensor) -> None:
         """Allocate both buffers, uninitialised: every slot is written before it is read."""
-        self.dtype, self.device = key_states.dtype, key_states.device
+        self.dtype: torch.dtype = key_states.dtype
+        self.device: torch.device = key_states.device
         n_rows, n_slots = self.shape
         self.keys, self.values = (
             torch.empty(n_rows, x.shape[1], n_slots, x.shape[3], dtype=x.dtype, device=x.device)
@@ -82,8 +86,9 @@ class BufferCache(Cache):
         longest = max(prompt_lengths)
         layers = [BufferLayer(len(prompt_lengths), longest + n_new) for _ in range(n_layers)]
         super().__init__(layers=list(layers))
-        self.buffers = layers
-        self.lengths, self.longest = list(prompt_lengths), longest
+        self.buffers: list[BufferLayer] = layers
+        self.lengths: list[int] = list(prompt_lengths)
+        self.longest: int = longest
 
     def begin_row(self, row: int, like: int = 0, shared: int = 0) -> None:
         """Let the next forward pass prefill this row behind its first `shared` tokens.

@@ -16,7 +16,7 @@ from retrieval_lens.tracing.listening import (
     finish_positions,
     observe_pass,
 )
-from retrieval_lens.types import PositionScores, TokenIds
+from retrieval_lens.types import EvidencePositions, PositionScores, TokenIds
 
 
 class PassRecorder:
@@ -34,16 +34,19 @@ class PassRecorder:
         prompt_length: int | None = None,
         sliding: bool = False,
     ):
-        self.sliding = sliding
-        self.step_scores, self.layers = tuple(step_scores), list(layers)
-        self.evidence, self.prompt_length = as_positions(evidence), prompt_length
+        self.sliding: bool = sliding
+        self.step_scores: tuple[StepScore, ...] = tuple(step_scores)
+        self.layers: list[int] = list(layers)
+        self.evidence: EvidencePositions = as_positions(evidence)
+        self.prompt_length: int | None = prompt_length
         check_evidence(self.evidence, int(self.evidence.max()) + 1 if len(self.evidence) else 0)
         self._restart()
 
     def _restart(self) -> None:
-        self.token_ids = torch.zeros(0, dtype=torch.long)
-        self.pending = torch.zeros(0, dtype=torch.long)
-        self.first_pass, self.last_prediction = 0, -1
+        self.token_ids: TokenIds = torch.zeros(0, dtype=torch.long)
+        self.pending: TokenIds = torch.zeros(0, dtype=torch.long)
+        self.first_pass: int = 0
+        self.last_prediction: int = -1
         self.parts: dict[int, list[dict[str, Tensor]]] = {layer: [] for layer in self.layers}
 
     def hooks(self) -> list[tuple[str, Any]]:

@@ -38,10 +38,12 @@ class RowRecorder:
         evidence: Sequence[Int[Tensor, " _"]],
         n_top: int = 8,
     ):
-        self.observers = {score.observes: score for score in scores}
-        self.layers, self.evidence, self.n_top = list(layers), list(evidence), n_top
+        self.observers: dict[str, StepScore] = {score.observes: score for score in scores}
+        self.layers: list[int] = list(layers)
+        self.evidence: list[Int[Tensor, " _"]] = list(evidence)
+        self.n_top: int = n_top
         self.waiting: dict[int, Float[Tensor, "row head key_pos"]] = {}
-        self.n_waiting = 0
+        self.n_waiting: int = 0
         self.read: list[tuple[list[int], Observations]] = []
         self.first_key: Callable[[int], Int[Tensor, " row"]]
         self.query_positions: Callable[[], Int[Tensor, " row"]]

@@ -20,9 +20,9 @@ class Replay:
     """
 
     def __init__(self, blocks: Sequence[nn.Module]):
-        self.blocks = list(blocks)
+        self.blocks: list[nn.Module] = list(blocks)
         self.outputs: list[Any] = [None] * len(self.blocks)
-        self.recording = False  # not in a prefill, whose outputs are long
+        self.recording: bool = False  # not in a prefill, whose outputs are long
 
     def attach(self, stack: ExitStack) -> None:
         """Keep outputs from now on, until `stack` closes."""

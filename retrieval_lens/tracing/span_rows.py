@@ -38,12 +38,13 @@ class SpanRows:
         start: Position of the first row that will be seen.
     """
 
-    edits_scores = True
+    edits_scores: bool = True
 
     def __init__(self, layers: Sequence[int], n_tokens: int, first_query: int, start: int):
-        self.layers = list(layers)
-        self.n_tokens, self.first_query = n_tokens, first_query
-        self.at = dict.fromkeys(self.layers, start)
+        self.layers: list[int] = list(layers)
+        self.n_tokens: int = n_tokens
+        self.first_query: int = first_query
+        self.at: dict[int, int] = dict.fromkeys(self.layers, start)
         self.sums: dict[int, Float[Tensor, "head key_pos"]] = {}
 
     def add(self, layer: int, pattern: Float[Tensor, "1 head query_pos key_pos"]) -> None:

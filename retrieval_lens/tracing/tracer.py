@@ -16,7 +16,7 @@ from torch import Tensor
 from retrieval_lens.errors import InputError
 from retrieval_lens.models import attention_layers, eos_token_ids, hook_names
 from retrieval_lens.progress import Advance, progress_bar
-from retrieval_lens.scores import CopyPaste, Reasoning, check_scores
+from retrieval_lens.scores import CopyPaste, Reasoning, StepScore, check_scores
 from retrieval_lens.tasks import RetrievalExample
 from retrieval_lens.tracing.assembly import StepLog, assemble
 from retrieval_lens.tracing.decoding import greedy_decode
@@ -63,11 +63,15 @@ class RetrievalTracer:
         n_top: int = 8,
         include_eos: bool = True,
     ):
-        self.model = model
-        self.scores = check_scores((CopyPaste(), Reasoning()) if scores is None else scores)
+        self.model: Any = model
+        self.scores: tuple[StepScore, ...] = check_scores(
+            (CopyPaste(), Reasoning()) if scores is None else scores
+        )
         if n_top < 0:
             raise InputError(f"n_top must not be negative; got {n_top}")
-        self.hidden_at, self.n_top, self.include_eos = tuple(hidden_at), n_top, include_eos
+        self.hidden_at: tuple[str, ...] = tuple(hidden_at)
+        self.n_top: int = n_top
+        self.include_eos: bool = include_eos
 
     def trace(
         self,

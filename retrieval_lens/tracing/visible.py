@@ -93,11 +93,16 @@ class VisibleSession:
     """
 
     def __init__(self, model: Any, hidden_at: Sequence[str] = (), engine: str = "auto"):
-        self.model, self.hidden_at = model, tuple(hidden_at)
+        self.model: Any = model
+        self.hidden_at: tuple[str, ...] = tuple(hidden_at)
+        self.engine: str
+        self.engine_reason: str
         self.engine, self.engine_reason = choose_engine(model, engine, self.hidden_at)
-        self.run = VisibleRun(model, self.engine, self.hidden_at)
-        self.stack = ExitStack()
-        self.open, self.pending, self.room = False, None, 0
+        self.run: VisibleRun = VisibleRun(model, self.engine, self.hidden_at)
+        self.stack: ExitStack = ExitStack()
+        self.open: bool = False
+        self.pending: int | None = None
+        self.room: int = 0
 
     def __enter__(self) -> "VisibleSession":
         with ExitStack() as stack:

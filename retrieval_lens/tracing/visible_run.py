@@ -50,9 +50,10 @@ class VisibleRun:
 
     def __init__(self, model: Any, engine: str, hidden_at: Sequence[str]):
         require_positions(model)
-        self.model, self.hidden_at = model, tuple(hidden_at)
+        self.model: Any = model
+        self.hidden_at: tuple[str, ...] = tuple(hidden_at)
         full = uses_only_full_attention(model.original_model.config)
-        self.leaves_out = engine == "fast" and full and not is_longrope(model)
+        self.leaves_out: bool = engine == "fast" and full and not is_longrope(model)
         decoder = FastDecoder if engine == "fast" else HookedDecoder
         self.decoder: Any = decoder(model, self._listen, self.hidden_at)
         self.forget()
@@ -65,9 +66,9 @@ class VisibleRun:
     def forget(self) -> None:
         """Drop the cache."""
         self.decoder.cache = None
-        self.token_ids = torch.empty(0, dtype=torch.long)
-        self.positions = torch.empty(0, dtype=torch.long)
-        self.visible = torch.empty(0, dtype=torch.bool)
+        self.token_ids: Int[Tensor, " slot"] = torch.empty(0, dtype=torch.long)
+        self.positions: Int[Tensor, " slot"] = torch.empty(0, dtype=torch.long)
+        self.visible: Bool[Tensor, " pos"] = torch.empty(0, dtype=torch.bool)
         self.version: tuple[float, ...] = ()
         self.last_rows: dict[int, Tensor] = {}
 

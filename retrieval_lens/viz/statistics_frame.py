@@ -9,7 +9,13 @@ from typing import Any
 from retrieval_lens.errors import InputError
 
 BLUE, ORANGE, GREEN, PURPLE, GREY = "#1f6bb0", "#d9822b", "#2f8f6b", "#8a5fbf", "#7d8894"
-BELOW = {"orientation": "h", "y": -0.18, "yanchor": "top", "x": 0, "xanchor": "left"}
+BELOW: dict[str, Any] = {
+    "orientation": "h",
+    "y": -0.18,
+    "yanchor": "top",
+    "x": 0,
+    "xanchor": "left",
+}
 COLUMNS = ("statistic", "k", "empty", "pooled", "null", "value", "low", "high")
 Found = dict[tuple[str, int | None, str | None, str | None], dict[str, Any]]
 

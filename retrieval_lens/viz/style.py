@@ -10,11 +10,24 @@ from retrieval_lens.viz.labels import lines
 
 TEMPLATE = "plotly_white"
 WHITE, DARK, RULE = "#ffffff", "#12365c", "#d3dae2"
-BINARY = [[0.0, WHITE], [1.0, DARK]]
-SEQUENTIAL = [[0.0, WHITE], [0.15, "#dceaf6"], [0.5, "#6aa7d8"], [0.8, "#1f6bb0"], [1.0, "#08294d"]]
-DIVERGING = [[0.0, "#8a3d00"], [0.25, "#e08a3c"], [0.5, WHITE], [0.75, "#5b9bd0"], [1.0, "#08294d"]]
+Scale = list[list[float | str]]  # [place, colour] each
+BINARY: Scale = [[0.0, WHITE], [1.0, DARK]]
+SEQUENTIAL: Scale = [
+    [0.0, WHITE],
+    [0.15, "#dceaf6"],
+    [0.5, "#6aa7d8"],
+    [0.8, "#1f6bb0"],
+    [1.0, "#08294d"],
+]
+DIVERGING: Scale = [
+    [0.0, "#8a3d00"],
+    [0.25, "#e08a3c"],
+    [0.5, WHITE],
+    [0.75, "#5b9bd0"],
+    [1.0, "#08294d"],
+]
 NO_VALUE = "rgba(128, 128, 128, 0.28)"
-FRAMED = {
+FRAMED: dict[str, Any] = {
     "showgrid": False,
     "zeroline": False,
     "automargin": True,

@@ -108,8 +108,9 @@ def test_the_first_retrieval_is_compared_where_both_have_one(capsys):
     others = dict.fromkeys([name for name in SHOWN if name != "first_recall"], 0.25)
     print_comparison(frame.assign(k=None, valid=True, **others), None)
     shown = " ".join(capsys.readouterr().out.split())
-    assert "Means over 2 questions, beside dynamic" in shown
-    assert "│ 0.250 │" in shown, "the difference on the one question that both have"
+    assert "Means over 2 questions" in shown and "over that of dynamic" in shown
+    assert "bm25 │ +0.250 │ 1 │" in shown, "the one question that both have"
+    assert "…" not in shown, "nothing is cut in eighty columns"
     assert "nan" not in shown
 
 

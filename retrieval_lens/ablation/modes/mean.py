@@ -38,8 +38,9 @@ class Mean(AblationMode):
             raise InputError(
                 "mode='mean' needs reference= traces of examples other than those you judge"
             )
-        self.example_ids = tuple(sorted({t.provenance["example"]["id"] for t in reference}))
-        self.mean = mean_z(model, reference, engine)
+        ids = {t.provenance["example"]["id"] for t in reference}
+        self.example_ids: tuple[str, ...] = tuple(sorted(ids))
+        self.mean: list[Float[Tensor, "head d_head"]] = mean_z(model, reference, engine)
 
     def z(
         self, layer: int, z: Float[Tensor, "row query_pos head d_head"]

@@ -56,9 +56,9 @@ class Checkpoint:
     """
 
     def __init__(self, path: str | Path | None, settings: dict[str, Any], data: list[Tensor]):
-        self.path = None if path is None else Path(path)
-        self.key = "" if path is None else _fingerprint(settings, data)
-        self.due = 0.0
+        self.path: Path | None = None if path is None else Path(path)
+        self.key: str = "" if path is None else _fingerprint(settings, data)
+        self.due: float = 0.0
 
     def save(self, run: Run) -> None:
         """Write the state, unless that was done a moment ago."""

@@ -18,7 +18,8 @@ from retrieval_lens.errors import InputError, UnknownNameError
 KINDS = ("classifier", "regressor")
 SPLITS = ("example", "step")
 PAPER_WIDTHS, CPU_WIDTHS = (8192, 4096, 4096), (512, 256, 256)
-RANGES = {  # name: (least, whether it may be that, below, whole number)
+# name: (least, whether it may be that, below, whole number)
+RANGES: dict[str, tuple[int, bool, int | None, bool]] = {
     "offset": (0, True, None, True),
     "dropout": (0, True, 1, False),
     "epochs": (1, True, None, True),

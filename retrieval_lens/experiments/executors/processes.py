@@ -33,7 +33,8 @@ class ProcessExecutor(Executor):
     """Runs cells in `n_workers` processes on this machine."""
 
     def __init__(self, make_worker: MakeWorker, n_workers: int):
-        self.make_worker, self.n_workers = make_worker, n_workers
+        self.make_worker: MakeWorker = make_worker
+        self.n_workers: int = n_workers
         self.lanes: list[_Lane] = []
 
     def run(self, tasks: Sequence[Task]) -> Iterator[tuple[Cell, dict[str, Any]]]:

@@ -50,10 +50,12 @@ class RayExecutor(Executor):
         cpus: float | int = 1,
         gpus: float | int = 0,
     ):
-        self.ray, self.make_worker, self.n_workers = _import_ray(), make_worker, n_workers
-        self.resources = {"num_cpus": cpus, "num_gpus": gpus}
+        self.ray: Any = _import_ray()
+        self.make_worker: MakeWorker = make_worker
+        self.n_workers: int = n_workers
+        self.resources: dict[str, float | int] = {"num_cpus": cpus, "num_gpus": gpus}
         self.actors: list[Any] = []
-        self.ours = not self.ray.is_initialized()
+        self.ours: bool = not self.ray.is_initialized()
         if self.ours:
             self._connect(address or os.environ.get("RAY_ADDRESS") or "local")
 

@@ -1,0 +1,88 @@
+"""What sections are made of: a heading, a text and a figure, and numbers as texts.
+
+A part is what `viz.page` takes. Tables are DataFrames, which it escapes; headings and texts are
+escaped by it too.
+"""
+
+import html
+from collections.abc import Mapping
+from typing import Any
+
+import pandas as pd
+
+from retrieval_lens.viz.labels import clip, visible
+
+Part = tuple[str, str | None, Any]
+RUN, AGAIN = "What was run", "Make it again"
+
+
+def with_interval(value: Any, low: Any, high: Any) -> str:
+    """A value and its interval, where it has one.
+
+    Example:
+        >>> with_interval(0.5, 0.25, 0.75), with_interval(0.5, float("nan"), 0.75)
+        ('0.500 (0.250 to 0.750)', '0.500')
+    """
+    if value != value:
+        return ""
+    if low != low or high != high:
+        return number(value)
+    return f"{number(value)} ({number(low)} to {number(high)})"
+
+
+def number(value: Any) -> str:
+    """Three decimals, and no minus before a zero.
+
+    Example:
+        >>> number(-0.0001), number(-0.25)
+        ('0.000', '-0.250')
+    """
+    return f"{round(float(value), 3) + 0.0:.3f}"
+
+
+def facts(rows: Mapping[str, Any]) -> Any:
+    """Names and their values as a table; what is None is left out.
+
+    Example:
+        >>> facts({"dtype": "float32", "revision": None}).to_dict()
+        {'': {'dtype': 'float32'}}
+    """
+    return pd.DataFrame({"": {name: str(one) for name, one in rows.items() if one is not None}})
+
+
+class Code(pd.DataFrame):
+    """Lines to be copied, as a figure of `viz.page`: it lets a table write itself."""
+
+    @classmethod
+    def of(cls, text: str) -> "Code":
+        """The lines of a text."""
+        return cls({"line": text.split("\n")})
+
+    def to_html(self, *_: Any, **__: Any) -> str:  # pyright: ignore[reportIncompatibleMethodOverride]
+        """The lines as they are, escaped."""
+        return f"<pre><code>{html.escape(chr(10).join(self['line']))}</code></pre>"
+
+
+def shown(text: Any, most: int = 300) -> str:
+    r"""Text of a model or of a file: what is invisible spelled out, cut to `most` characters.
+
+    Example:
+        >>> shown("one\ntwo"), shown(None)
+        ('one⏎two', '')
+    """
+    return clip(visible(text, spaces=False), most) if isinstance(text, str) else ""
+
+
+def counted(n: int, noun: str) -> str:
+    """A number and its noun.
+
+    Example:
+        >>> counted(1, "question"), counted(20, "question")
+        ('1 question', '20 questions')
+    """
+    return f"{n:,} {noun}{'' if n == 1 else 's'}"
+
+
+def paragraphs(*texts: str) -> str:
+    """Texts as paragraphs; empty ones are left out."""
+    return "\n\n".join(filter(None, texts))
