@@ -23,7 +23,7 @@ from retrieval_lens import rag
 
 
 def strategies(bridge: Any, k: int) -> dict[str, Any]:
-    """One of each kind; the probe has the widths of a CPU and has learnt nothing: as slow as one."""
+    """One of each kind; the probe has learnt nothing, but has the widths of a CPU."""
     others = rl.tasks.hotpotqa.own(bridge.tokenizer, n_paragraphs=4)[40:46]
     traces = rl.RetrievalTracer(bridge).trace_many(others, max_new_tokens=12, progress=False)
     options = {"widths": [512, 256, 256], "epochs": 1, "progress": False}
