@@ -6,7 +6,7 @@ EXTRAS := dev,docs,notebooks,cluster
 # One thread a worker: two processes of two threads each are four times slower on two cores.
 TEST := OMP_NUM_THREADS=1 $(PY) -m pytest -n 2
 
-.PHONY: install demo test check docs bench clean
+.PHONY: install demo lint docs test check bench clean
 
 install: $(STAMP)
 
@@ -22,7 +22,10 @@ test: install
 	$(PY) -c "import retrieval_lens.models as m; m.checkpoint_folder('smollm2-135m')"
 	$(TEST)
 
-check: install
+# All that .ci/run does, on a machine that has a browser.
+check: lint docs test
+
+lint: install
 	$(VENV)/bin/ruff check .
 	$(VENV)/bin/ruff format --check .
 	$(VENV)/bin/pyright --pythonpath $(PY) retrieval_lens

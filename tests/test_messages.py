@@ -1,19 +1,25 @@
 """The documentation knows every kind of error, and every message."""
 
 import importlib.util
+import re
 from pathlib import Path
+from typing import Any
 
 from retrieval_lens import errors
 
 DOCS = Path(__file__).parents[1] / "docs"
 
 
-def listed() -> list[tuple[str, str, str]]:
-    spec = importlib.util.spec_from_file_location("messages", DOCS / "hooks" / "messages.py")
+def module(name: str = "messages") -> Any:
+    spec = importlib.util.spec_from_file_location(name, DOCS / "hooks" / f"{name}.py")
     assert spec is not None and spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return list(module.messages())
+    made = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(made)
+    return made
+
+
+def listed() -> list[tuple[str, str, str]]:
+    return list(module().messages())
 
 
 def kinds() -> set[str]:
@@ -34,4 +40,32 @@ def test_each_kind_is_raised_with_a_message_that_the_list_has():
 def test_values_are_left_out_and_markup_is_escaped():
     found = [text for error, place, text in listed() if place == "retrieval_lens.viz.revealed"]
     assert found == ["no row has a number in both … and …"]
-    assert not any("<" in text.replace("\\<", "") for _, _, text in listed())
+    assert not any("<" in text or "\\\\<" in text for _, _, text in listed())
+
+
+def test_messages_that_are_worded_elsewhere_are_listed():
+    texts = {(error, place): text for error, place, text in listed()}
+    hub = [text for error, _, text in listed() if "no folder here; as a Hub id" in text]
+    assert len(hub) == 1, "raised by a variable"
+    assert ("FileFormatError", "retrieval_lens.heads.published_wu") in texts, "by a function"
+    assert any("overflows here; load it in float32" in text for _, _, text in listed()), "a name"
+
+
+def test_cures_stand_above_the_messages():
+    rows = module().cures("ContextLengthError")
+    assert len(rows) == 2 and rows[0].endswith("| shorten the prompt or `max_new_tokens` |")
+    assert rows[0] in module().table()
+
+
+def test_links_of_the_notebooks_lead_somewhere():
+    links = [
+        link
+        for path in sorted((DOCS.parent / "tutorials").glob("*.ipynb"))
+        for link in re.findall(r"\]\((\.\.?/[^)]*)\)", path.read_text("utf-8"))
+    ]
+    assert len(links) > 10
+    for link in links:
+        assert (DOCS / link.split("#")[0].removeprefix("../docs/")).is_file(), link
+        assert link.startswith("../docs/"), "so that it holds in the repository too"
+    html = '<a href="../docs/concepts/rag.md#the-trail">'
+    assert module("tutorial_links").site_links(html) == '<a href="../../concepts/rag/#the-trail">'

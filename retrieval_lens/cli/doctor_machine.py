@@ -181,6 +181,7 @@ def _hub(online: bool) -> Iterator[Finding]:
 
 def _hub_says(endpoint: str) -> str:
     """`answers`, or what went wrong, without the address."""
+    from http.client import HTTPException
     from urllib.error import HTTPError, URLError
     from urllib.request import Request, urlopen
 
@@ -192,5 +193,5 @@ def _hub_says(endpoint: str) -> str:
     except URLError as error:
         reason = error.reason
         return getattr(reason, "strerror", None) or type(reason).__name__
-    except (OSError, ValueError) as error:  # the text of a ValueError holds the address
+    except (OSError, ValueError, HTTPException) as error:  # their texts may hold the address
         return type(error).__name__

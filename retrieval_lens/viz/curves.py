@@ -1,6 +1,7 @@
 """Curves with bands: one or two measures against a number, such as accuracy against k (Fig. 3).
 
-The second measure has the axis on the right and broken lines. https://arxiv.org/abs/2602.11162
+Series differ in colour and mark. The second measure has the axis on the right, broken lines and
+open marks. Source: https://arxiv.org/abs/2602.11162
 """
 
 from collections.abc import Sequence
@@ -13,6 +14,7 @@ from retrieval_lens.viz.labels import escape
 from retrieval_lens.viz.style import FRAMED, arrange
 from retrieval_lens.viz.summary import levels, require_columns, series_names, summarise
 
+MARKS = ("circle", "square", "diamond", "triangle-up", "triangle-down", "cross", "x", "star")
 PALETTE = ("#1f6bb0", "#d9772b", "#3f8f6b", "#8a3d7a", "#6b6b6b", "#b8a021", "#12365c", "#8a3d00")
 _SERIES = " series"  # no column of a table is called so
 
@@ -73,9 +75,9 @@ def curves(
     figure = go.Figure()
     for name, measure, points in parts:
         second = measures.index(measure)
-        colour = PALETTE[(names.index(name) if len(names) > 1 else second) % len(PALETTE)]
+        place = (names.index(name) if len(names) > 1 else second) % len(PALETTE)
         label = ", ".join(filter(None, [name, measure if len(measures) > 1 else ""])) or measure
-        figure.add_traces(_curve(points, x, label, colour, second))
+        figure.add_traces(_curve(points, x, label, place, second))
     _axes(figure, x, measures)
     return arrange(
         figure,
@@ -114,7 +116,7 @@ def _parts(
     return parts
 
 
-def _curve(points: Any, x: str, label: str, colour: str, second: int) -> list[go.Scatter]:
+def _curve(points: Any, x: str, label: str, place: int, second: int) -> list[go.Scatter]:
     """The band, and the line on it."""
     at = points[x].astype(float).tolist()
     low, high = points["low"].astype(float).tolist(), points["high"].astype(float).tolist()
@@ -127,6 +129,7 @@ def _curve(points: Any, x: str, label: str, colour: str, second: int) -> list[go
         )
     ]
     shared = {"yaxis": "y2" if second else "y", "legendgroup": label}
+    colour = PALETTE[place]
     red, green, blue = (int(colour[i : i + 2], 16) for i in (1, 3, 5))
     edges = points[points["low"].notna() & points["high"].notna()].astype(float)
     band = go.Scatter(
@@ -146,7 +149,7 @@ def _curve(points: Any, x: str, label: str, colour: str, second: int) -> list[go
         mode="lines+markers",
         name=escape(label),
         line={"color": colour, "dash": "dash" if second else "solid", "width": 2},
-        marker={"size": 7, "symbol": "square" if second else "circle"},
+        marker={"size": 8, "symbol": MARKS[place] + ("-open" if second else "")},
         hovertext=hover,
         hoverinfo="text",
         **shared,

@@ -5,6 +5,7 @@ import re
 import socket
 import subprocess
 import sys
+from http.client import InvalidURL
 from importlib import metadata
 from types import SimpleNamespace
 from urllib.error import HTTPError, URLError
@@ -244,6 +245,7 @@ def test_a_model_that_cannot_be_fetched(report, cache, answers, index):
         (URLError(OSError(111, "Connection refused")), "Connection refused"),
         (HTTPError("https://me:secret@hub", 403, "secret", None, None), "HTTP 403"),  # pyright: ignore
         (ValueError("secret"), "ValueError"),
+        (InvalidURL("nonnumeric port: 'secret'"), "InvalidURL"),
     ],
 )
 def test_a_hub_that_does_not_answer(report, whole, answers, error, said):
@@ -251,6 +253,15 @@ def test_a_hub_that_does_not_answer(report, whole, answers, error, said):
     code, found = report("--online")
     assert code == 0 and found["Hub"]["found"] == said
     assert "secret" not in json.dumps(found) and said in found["Hub"]["problem"]
+
+
+def test_an_address_with_a_password_is_not_shown(capsys, report, whole, monkeypatch):
+    address = "https://me:hf_sesame@127.0.0.1"
+    monkeypatch.setattr("huggingface_hub.constants.ENDPOINT", address)
+    monkeypatch.setattr("huggingface_hub.constants.is_offline_mode", lambda: False)
+    monkeypatch.setattr("retrieval_lens.cli.doctor_machine._index_answers", lambda one: True)
+    code, out = run(capsys, "--online")
+    assert code == 0 and "sesame" not in out and "does not answer" in out
 
 
 def test_an_offline_hub_is_not_asked(report, whole, answers, monkeypatch):
@@ -319,7 +330,7 @@ def test_the_table_ends_with_what_is_wrong(capsys, cache, installed):
     assert wrong.startswith("wrong: einops is missing")
     assert first.startswith("note: bm25s 0.1") and second.startswith(f"note: {MODEL} is not in")
     installed()
-    assert run(capsys)[1].strip().endswith("A trace can run.")
+    assert run(capsys)[1].strip().endswith("Nothing found that stops a trace.")
 
 
 @pytest.mark.parametrize(("option", "said"), [("--version", rl.__version__), ("--help", "doctor")])
