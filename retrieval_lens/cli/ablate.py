@@ -137,9 +137,9 @@ def _print(console: Any, evidence: str, runs: dict[str, Any], effects: Any) -> N
     from retrieval_lens.cli.tables import printable
 
     table = Table(title="One needle, heads masked", title_justify="left")
-    for name in ("condition", "heads", "exact", "chars", "Δ log p", "outcome", "response"):
+    for name in ("condition", "heads", "exact", "chars", "Δ log p", "outcome"):
         right = name in ("heads", "exact", "chars", "Δ log p")
-        table.add_column(name, justify="right" if right else "left", no_wrap=name != "response")
+        table.add_column(name, justify="right" if right else "left", no_wrap=True)
     retrieval = effects[effects.is_retrieval].groupby("condition").delta_log_prob.mean()
     for name, run in runs.items():
         table.add_row(
@@ -149,9 +149,11 @@ def _print(console: Any, evidence: str, runs: dict[str, Any], effects: Any) -> N
             f"{run.metrics['answer_chars']:.2f}",
             f"{retrieval.get(name, float('nan')):.2f}",
             run.outcome,
-            escape(printable(run.text).replace("\n", " ")[:60]),
         )
     console.print(table)
+    for name, run in runs.items():
+        text = printable(run.text).replace("\n", " ")[:60]
+        console.print(f"{name}: {escape(text)}")
     console.print(f"needle: {escape(evidence)}")
     console.print(
         "heads: mean masked at a step of the response. Δ log p: change of the clean token's log "

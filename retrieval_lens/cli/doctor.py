@@ -59,7 +59,9 @@ def _print(findings: Sequence[Finding]) -> None:
     for one in sorted(problems, key=lambda one: not one.stops):
         console.print(f"{_state(one)}: {escape(one.problem)}", soft_wrap=True)
     stopped = any(one.stops for one in problems)
-    console.print("A trace cannot run as it is." if stopped else "Nothing found that stops a trace.")
+    console.print(
+        "A trace cannot run as it is." if stopped else "Nothing found that stops a trace."
+    )
 
 
 def _state(one: Finding) -> str:

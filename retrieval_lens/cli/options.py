@@ -115,7 +115,7 @@ def write_figure(figure: Any, path: Path, title: str) -> None:
     if path.suffix == ".html":
         from retrieval_lens.viz import page
 
-        path.write_text(page(title, [("Curves", None, figure)]), "utf-8")
+        path.write_text(page(title, [("Figure", None, figure)]), "utf-8")
     else:
         figure.write_image(path)
 

@@ -87,7 +87,7 @@ def trace(
     ] = None,
     evidence: Annotated[
         list[str] | None,
-        tasks.option(tasks.TEXT, "With --prompt: a sentence of it; may be repeated."),
+        tasks.option(tasks.TEXT, "With --prompt: a word or sentence of it; may be repeated."),
     ] = None,
     answer: Annotated[
         str | None, tasks.option(tasks.TEXT, "With --prompt: what a right response holds.")
@@ -136,6 +136,8 @@ def trace(
     )
     if prompt is None and text.given:
         raise InputError("--evidence and --answer need --prompt; a task's prompts have their own")
+    if prompt is not None and not evidence:
+        raise InputError("--prompt needs --evidence: a word or sentence of it that heads may fetch")
     if task is tasks.Task.questions:
         tasks.refuse("--task questions", in_haystack, text)
         load = _question(**asked.values, **drawn.values, chat=chat)
@@ -210,5 +212,9 @@ def _print(result: Any, format: Format, out: Path | None, score: ScoreName, exam
         console.print(f"answer:   {escape(tables.printable(example.answer))}")
     console.print(f"response: {escape(tables.printable(result.text))}")
     console.print(tables.summary(result))
+    strongest = tables.strongest_heads([result], score.value, 8)
+    named = "  ".join(f"{name} {mean:.2f}" for name, mean in strongest if mean > 0)
+    console.print(f"strongest by mean {score.value} score: {named or 'none'}")
+    console.print("--format json names every active head of every step")
     if out is not None:
         console.print(f"trace written to {escape(str(out))}")

@@ -140,6 +140,8 @@ def run_cells(
     cells = [cell for found in grid_cells(folder.grid).values() for cell in found]
     n_done = sum(folder.cell_path(cell).exists() for cell in cells)
     what = f"running cells ({n_done} of {len(cells)} were done)"
+    counts = ", ".join(f"{name} {len(found)}" for name, found in grid_cells(folder.grid).items())
+    note(f"{len(cells)} cells ({counts}), {n_done} done", progress)
     with progress_bar(what, len(cells) - n_done, progress) as advance:
         for model in folder.grid.models:
             with open_executor(model) as executor:

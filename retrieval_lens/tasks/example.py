@@ -77,7 +77,7 @@ class RetrievalExample:
         cls,
         tokenizer: Any,
         prompt: str,
-        evidence: Sequence[Evidence],
+        evidence: Evidence | Sequence[Evidence],
         *,
         answer: str = "",
         question: str = "",
@@ -95,8 +95,8 @@ class RetrievalExample:
         Args:
             tokenizer: A transformers tokenizer that returns offsets.
             prompt: The text; with `chat=True` the user's message.
-            evidence: Each a sentence that stands exactly once in `prompt`, or its characters
-                `(start, end)` in `prompt`.
+            evidence: Each a piece of `prompt`, a word or a sentence, that stands there exactly
+                once, or its characters `(start, end)`. A single text is one piece.
             answer: What a right response holds; needed for the response metrics alone.
             question: The question, for the record.
             context: The part of the prompt that holds the evidence, for the record.
@@ -126,7 +126,8 @@ class RetrievalExample:
         """
         if system is not None and not chat:
             raise InputError("a system message needs chat=True")
-        spans = [find_span(prompt, item) for item in evidence]
+        pieces = [evidence] if isinstance(evidence, str) else evidence
+        spans = [find_span(prompt, item) for item in pieces]
         text, shift, record = (prompt, 0, {"template": "plain"})
         if chat:
             text, shift, record = render(tokenizer, prompt, system)
@@ -136,7 +137,9 @@ class RetrievalExample:
         if bos is not None:
             ids, offsets = torch.cat([ids.new_tensor([bos]), ids]), [(0, 0), *offsets]
         if not spans:
-            raise EvidenceError("no evidence was given; pass at least one sentence or (start, end)")
+            raise EvidenceError(
+                "no evidence was given; pass at least one piece of the prompt or (start, end)"
+            )
         positions = positions_of(offsets, spans, text)
         if max_tokens is not None and int(positions.max()) >= max_tokens:
             raise EvidenceError(

@@ -23,7 +23,7 @@ from retrieval_lens.types import (
 MASSES = "masses("
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class Trace:
     """Scores of every head at every step, and what is needed to score, plot and cite them.
 
@@ -65,6 +65,16 @@ class Trace:
     top_weights: TopWeights
     metrics: dict[str, float] = field(default_factory=dict)
     provenance: Mapping[str, Any] = field(default_factory=dict)
+
+    def __repr__(self) -> str:
+        """One line; the tensors would fill the screen."""
+        n_layers, n_heads = self.top_positions.shape[1:3]
+        name = (self.provenance.get("model") or {}).get("name", "?")
+        text = self.text if len(self.text) <= 40 else self.text[:39] + "…"
+        return (
+            f"Trace({name}, {len(self.token_ids)} prompt tokens, {self.n_steps} steps, "
+            f"{n_layers} x {n_heads} heads, scores: {', '.join(self.scores)}, text={text!r})"
+        )
 
     @property
     def n_steps(self) -> int:

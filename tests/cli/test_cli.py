@@ -48,6 +48,7 @@ def test_trace_as_table(capsys, same_model):
     assert "Active heads at each decode step" in stdout
     assert "response: The magic word is" in stdout and "exact 0.00" in stdout
     assert "head-steps: " in stdout and " by position" in stdout
+    assert "strongest by mean copy_paste score: L" in stdout
 
 
 def test_trace_of_a_file(capsys, same_model, tmp_path):
@@ -73,12 +74,13 @@ def test_demo_writes_a_page_that_reads_offline(capsys, same_model, tmp_path):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
+        (("trace", "--prompt", __file__), "error: --prompt needs --evidence"),
         (("trace", "--haystack", "nowhere"), "error: no haystack 'nowhere'"),
         (("trace", "--depth", "2"), "0 <= depth <= 1"),
         (("trace", "--needle", "thread"), "no needle format 'thread'"),
         (("trace", "--evidence", "x"), "--evidence and --answer need --prompt"),
         (("trace", "--answer", "x"), "--evidence and --answer need --prompt"),
-        (("trace", "--prompt", "/no/such/file"), "No such file"),
+        (("trace", "--prompt", "/no/such/file", "--evidence", "x"), "No such file"),
         (("trace", "--out", "/no/such/folder/a"), "--out /no/such/folder/a is a folder, or in a"),
         (("trace", "--out", "/"), "--out / is a folder"),
         (("trace", "--n-tokens", "9000"), "the model's context is 8192"),

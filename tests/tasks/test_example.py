@@ -136,3 +136,12 @@ def test_an_example_made_by_hand_is_checked():
         rl.RetrievalExample("a", "", ids, torch.tensor([5]), ())
     with pytest.raises(EvidenceError, match="ascend"):
         rl.RetrievalExample("a", "", ids, torch.tensor([2, 2]), ())
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_a_single_text_is_one_piece_of_evidence(family):
+    one, several = (
+        rl.RetrievalExample.from_text(tokenizer(family), PROMPT, evidence=given)
+        for given in ("none", ["none"])
+    )
+    assert one.evidence.equal(several.evidence) and one.evidence_text == "none"

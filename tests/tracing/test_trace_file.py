@@ -38,6 +38,14 @@ def test_everything_comes_back(trace, tmp_path):
     assert sorted(p.name for p in tmp_path.iterdir()) == ["a.safetensors", "b.safetensors"]
 
 
+def test_a_trace_prints_as_one_line(trace):
+    shown = repr(trace)
+    assert "\n" not in shown and len(shown) < 250
+    assert shown.startswith(f"Trace({trace.provenance['model']['name']}, ")
+    assert f"{len(trace.token_ids)} prompt tokens, {trace.n_steps} steps" in shown
+    assert "scores: copy_paste, reasoning, text=" in shown
+
+
 def test_a_truncated_file(trace, tmp_path):
     path = trace.save(tmp_path / "a.safetensors")
     whole = path.read_bytes()
