@@ -1,6 +1,6 @@
 """Sections of a grid that ablates heads: verdicts, means, pictures, the active heads."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import pandas as pd
@@ -12,7 +12,7 @@ from retrieval_lens.report import comparisons
 from retrieval_lens.report.active_sets import dynamism_parts
 from retrieval_lens.report.comparisons import RULE, contrasts, contrasts_table, told
 from retrieval_lens.report.grid_folder import GridFolder
-from retrieval_lens.report.parts import Part, paragraphs, shown
+from retrieval_lens.report.parts import Part, paragraphs, sent, shown
 
 PRIMARY = "static_by_count"
 EFFECT = "effect_retrieval"
@@ -30,7 +30,7 @@ TITLES = {
     "kl_retrieval": "KL, retrieval steps (nats)",
     "compensated_overlap": "m_s, static heads that came in",
 }
-TABLES = {
+TABLES: Mapping[str, tuple[str, ...]] = {
     "Responses under every condition": (
         *("n_masked_mean", "exact", "em", "answer_chars", "rouge_l", "f1", "truncated"),
         "compensated_overlap",
@@ -141,8 +141,8 @@ def active_heads(opened: GridFolder) -> list[Part]:
             continue
         n_heads = sets[0].shape[0] * sets[0].shape[1]
         static = _static(opened, model, n_heads)
-        here = f"{model}, {grid.task}, {grid.score} score"
-        name = f": {model}" if len(grid.models) > 1 else ""
+        here = f"{sent(model)}, {grid.task}, {grid.score} score"
+        name = f": {sent(model)}" if len(grid.models) > 1 else ""
         parts += dynamism_parts(sets, static, name, here)
         if static is not None:
             text = (

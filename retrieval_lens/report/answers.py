@@ -1,6 +1,6 @@
 """The report of a grid of answers: strategies of Dynamic RAG on the same questions."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import pandas as pd
@@ -18,7 +18,7 @@ from retrieval_lens.report.grid_record import (
     questions,
     what_was_run,
 )
-from retrieval_lens.report.parts import Part, paragraphs, shown
+from retrieval_lens.report.parts import Part, paragraphs, sent, shown
 from retrieval_lens.report.questions import layouts
 
 TITLE = "Answers of Dynamic RAG"
@@ -40,7 +40,7 @@ TITLES = {
     "seconds": "seconds",
     "prefill_seconds": "seconds to read the context",
 }
-TABLES = {
+TABLES: Mapping[str, tuple[str, ...]] = {
     "Every strategy": ("em", "f1", *RECALLS, *SHARES),
     "What every strategy costs": (
         *("n_retrievals", "n_rounds", "n_steps", "seconds"),
@@ -140,7 +140,7 @@ def beside_paper(opened: GridFolder) -> list[Part]:
     rows = {model: _cells(part, "strategy") for model, part in paper.groupby("model", sort=False)}
     for model, table in ours.items():
         at_k = table[table["k"].isna() | (table["k"] == k)]
-        rows[f"here: {model}, k = {k}"] = _cells(at_k, "strategy")
+        rows[f"here: {sent(model)}, k = {k}"] = _cells(at_k, "strategy")
     columns = list(dict.fromkeys(paper["strategy"]))
     text = PAPER.format(table="Table 4")
     table4 = pd.DataFrame.from_dict(rows, orient="index").reindex(columns=columns).fillna("")
@@ -157,7 +157,7 @@ def _table6(ours: dict[str, Any]) -> Part:
     for name, table in {"llama3.1-8b (paper)": paper, **ours}.items():
         known = table[table["k"].notna() & table["strategy"].isin(set(paper["strategy"]))]
         for strategy, part in known.groupby("strategy", sort=False):
-            rows[f"{name}: {strategy}"] = _cells(part, "k")
+            rows[f"{sent(name)}: {strategy}"] = _cells(part, "k")
     columns = sorted({k for row in rows.values() for k in row})
     table = pd.DataFrame.from_dict(rows, orient="index").reindex(columns=columns).fillna("")
     table.columns = [f"k = {int(k)}" for k in columns]

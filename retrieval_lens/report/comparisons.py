@@ -23,9 +23,9 @@ MOST_SENTENCES = 8
 NOTHING = "nothing"
 SHOWN, NOT_SHOWN = "a difference", "no difference shown"
 RULE = (
-    "A difference is claimed where the 95 % interval leaves out 0 and the p value, corrected by "
-    "Holm over the rows, is below 0.05. Otherwise none is shown, which does not say that there is "
-    "none."
+    "Every difference is the row's mean minus the baseline's. One is claimed where the 95 % "
+    "interval leaves out 0 and the p value, corrected by Holm over the rows, is below 0.05. "
+    "Otherwise none is shown, which does not say that there is none."
 )
 
 
@@ -70,7 +70,10 @@ def draws_table(runs: Any, measures: Mapping[str, str]) -> Any:
     names = [one for one in measures if one in drawn and drawn[one].notna().any()]
     if not names or drawn["draw"].nunique() < 2:
         return None
-    means = drawn.groupby([SERIES, "draw"], sort=False)[names].mean().astype(float)
+    drawn = drawn.assign(**{one: drawn[one].astype(float) for one in names})
+    by = [SERIES, "draw"]
+    units = drawn.groupby([*by, UNIT], as_index=False, sort=False)[names].mean()
+    means = units.groupby(by, sort=False)[names].mean()
     ends = means.groupby(level=0, sort=False).agg(["min", "max"])
     found = {
         measures[one]: [

@@ -6,6 +6,8 @@ from typing import Any
 
 import pandas as pd
 
+from retrieval_lens.report.parts import sent
+
 HEADING = "Conventions"
 TEXT = (
     "Read from the records in the folder. The papers leave these open; the page on conventions of "
@@ -69,7 +71,7 @@ def _flat(records: Mapping[str, Any], start: str = "") -> dict[str, str]:
 
 def _text(value: Any) -> str:
     if isinstance(value, str):
-        return value
+        return sent(value)
     if isinstance(value, list | tuple) and len(value) > 12:
         return f"{len(value)} of them: {_text(value[0])} … {_text(value[-1])}"
     return json.dumps(value, ensure_ascii=False, default=str)

@@ -8,6 +8,7 @@ import pandas as pd
 from retrieval_lens import viz
 from retrieval_lens.analysis import offset_cca, published_table
 from retrieval_lens.analysis.drawing import unit_of
+from retrieval_lens.errors import InputError
 from retrieval_lens.folders import is_locked
 from retrieval_lens.report.active_sets import dynamism_parts
 from retrieval_lens.report.conventions import HEADING, TEXT, conventions_table
@@ -21,6 +22,7 @@ from retrieval_lens.report.parts import (
     Part,
     facts,
     paragraphs,
+    sent,
     shown,
     with_interval,
 )
@@ -29,6 +31,7 @@ from retrieval_lens.viz.summary import summarise
 TITLE = "A corpus of traces"
 CCA_SHOWN = ("in_sample", "held_out", "null_held_out", "baselines", "hidden_and_baselines", "gain")
 MOST_RESPONSES = 10
+UNNAMED = "task without a name"
 
 
 def what_was_run(opened: CorpusFolder) -> list[Part]:
@@ -37,9 +40,9 @@ def what_was_run(opened: CorpusFolder) -> list[Part]:
     configuration = manifest["configuration"]
     label = {**opened.traces[0].provenance.get("model", {}), **configuration["model"]}
     examples = [example_of(one) for one in opened.traces]
-    rows: dict[str, Any] = {"folder": str(opened.corpus.path.resolve())}
+    rows: dict[str, Any] = {"folder": opened.corpus.path.resolve().name}
     rows |= model_facts(label)
-    rows["task"] = ", ".join(sorted({str(one.get("task")) for one in examples}))
+    rows["task"] = _tasks(opened)
     rows["responses"] = len(examples)
     if any("question_id" in one for one in examples):
         rows["questions"] = len({unit_of(one) for one in sets_of(opened, opened.scores[0])})
@@ -59,6 +62,12 @@ def what_was_run(opened: CorpusFolder) -> list[Part]:
         told.append("Not finished: a process is collecting into this folder.")
     same = "Examples that ran in other batches differ by about 1e-6."
     return [(RUN, paragraphs(*told, same), facts(rows))]
+
+
+def _tasks(opened: CorpusFolder) -> str:
+    """The tasks that the examples name."""
+    names = {example_of(one).get("task") or UNNAMED for one in opened.traces}
+    return ", ".join(sorted(map(str, names)))
 
 
 def corpus_conventions(opened: CorpusFolder) -> list[Part]:
@@ -105,17 +114,15 @@ def dynamism(opened: CorpusFolder) -> list[Part]:
     """Claim 1, by each score."""
     parts: list[Part] = []
     model = opened.corpus.manifest["configuration"]["model"]["name"]
-    tasks = ", ".join(sorted({str(example_of(one).get("task")) for one in opened.traces}))
     for score in opened.scores:
         static, judged = ranked(opened, score)
         name = f", {score} score" if len(opened.scores) > 1 else ""
-        here = f"{model}, {tasks}, {score} score"
+        here = f"{sent(model)}, {_tasks(opened)}, {score} score"
         parts += dynamism_parts(sets_of(opened, score), static, name, here, judged)
         if static is not None:
             text = (
                 f"All heads by mean {score} score over {len(static.example_ids)} of the responses; "
-                f"overlap with it is judged on the other {len(judged or ())}. The strongest: "
-                f"{static.top(10)}."
+                f"overlap with it is judged on the other {len(judged or ())}. {_strongest(static)}"
             )
             parts.append(
                 (
@@ -125,6 +132,12 @@ def dynamism(opened: CorpusFolder) -> list[Part]:
                 )
             )
     return parts
+
+
+def _strongest(static: Any) -> str:
+    """The first ten heads of a ranking that have a score at all."""
+    above = sum(one > 0 for one in static.scores[:10])
+    return f"The strongest: {static.top(above)}." if above else "No head has a score above 0."
 
 
 def one_response(opened: CorpusFolder) -> list[Part]:
@@ -144,7 +157,11 @@ def canonical(opened: CorpusFolder) -> list[Part]:
 
 
 def _canonical(opened: CorpusFolder, score: str) -> list[Part]:
-    found: Any = offset_cca(opened.corpus, score, progress=False)
+    heading = f"Hidden state and scores to come, {score} score"
+    try:
+        found: Any = offset_cca(opened.corpus, score, progress=False)
+    except InputError as error:
+        return [(heading, "There are no canonical correlations.", facts({"why": error}))]
     rows = found[(found["statistic"] == "top1") & (found["steps"] == "all")]
     rows = rows[rows["setting"].isin(CCA_SHOWN)]
     told = {
@@ -174,7 +191,6 @@ def _canonical(opened: CorpusFolder, score: str) -> list[Part]:
         title="Top-1 by offset",
     )
     table = pd.DataFrame.from_dict(told, orient="index").fillna("")
-    heading = f"Hidden state and scores to come, {score} score"
     return [
         (heading, text, table),
         (f"Canonical correlation by offset, {score} score", None, figure),
@@ -183,7 +199,10 @@ def _canonical(opened: CorpusFolder, score: str) -> list[Part]:
 
 def make_again(opened: CorpusFolder) -> list[Part]:
     """The calls that collect the same examples."""
-    text = "The examples are recorded in the traces, one by one."
+    text = (
+        "The examples are recorded in the traces, one by one. Run the code where this folder lies. "
+        "What has to be filled in stands in a comment."
+    )
     return [(AGAIN, text, Code.of(collecting_code(opened)))]
 
 

@@ -15,7 +15,7 @@ from retrieval_lens.corpora import Corpus
 from retrieval_lens.errors import InputError
 from retrieval_lens.heads import HeadSet, static_heads
 from retrieval_lens.progress import progress_bar
-from retrieval_lens.report.parts import counted
+from retrieval_lens.report.parts import counted, sent
 from retrieval_lens.tracing import Trace
 
 SCORES = ("copy_paste", "reasoning")  # the paper's; variants of them are left out
@@ -38,7 +38,9 @@ class CorpusFolder:
         """One line: model, responses, steps."""
         model = self.corpus.manifest["configuration"]["model"]["name"]
         n_steps = sum(one.n_steps for one in self.traces)
-        return f"{model} · {counted(len(self.traces), 'response')} · {counted(n_steps, 'step')}"
+        return (
+            f"{sent(model)} · {counted(len(self.traces), 'response')} · {counted(n_steps, 'step')}"
+        )
 
     @property
     def scores(self) -> list[str]:

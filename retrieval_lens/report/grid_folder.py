@@ -10,6 +10,7 @@ from retrieval_lens.experiments import Grid, GridStatus, grid_status, load_resul
 from retrieval_lens.experiments.reading import finished
 from retrieval_lens.experiments.store import MANIFEST, RunFolder, open_folder
 from retrieval_lens.files import load_json
+from retrieval_lens.report.parts import sent
 
 
 @dataclass(frozen=True, eq=False)
@@ -55,13 +56,13 @@ class GridFolder:
 
     def of(self, heading: str, model: str) -> str:
         """A heading, with the model where there are several."""
-        return f"{heading}: {model}" if len(self.grid.models) > 1 else heading
+        return f"{heading}: {sent(model)}" if len(self.grid.models) > 1 else heading
 
     @property
     def lead(self) -> str:
         """One line: models, prompts, and whether it is finished."""
         done, cells = sum(self.status.done.values()), sum(self.status.cells.values())
-        told = f"{', '.join(self.grid.models)} · {self.n_units()} {self.unit}s"
+        told = f"{', '.join(map(sent, self.grid.models))} · {self.n_units()} {self.unit}s"
         if self.status.finished:
             return told
         return f"{told} · not finished: {done} of {cells} cells are done"

@@ -2,8 +2,9 @@
 
 import json
 import shlex
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import fields
+from pathlib import Path
 from typing import Any
 
 import pandas as pd
@@ -14,19 +15,30 @@ from retrieval_lens.experiments.results import invalid_prompts, repeated_prompts
 from retrieval_lens.report.conventions import HEADING, TEXT, conventions_table
 from retrieval_lens.report.grid_folder import GridFolder
 from retrieval_lens.report.model_record import model_facts, not_bit_for_bit, versions_facts
-from retrieval_lens.report.parts import AGAIN, RUN, Code, Part, counted, facts, paragraphs, shown
+from retrieval_lens.report.parts import (
+    AGAIN,
+    RUN,
+    Code,
+    Part,
+    counted,
+    facts,
+    paragraphs,
+    sent,
+    shown,
+)
 
 PROMPTS = "The questions"
 MOST_PROMPTS = 20
 _NOT_CONVENTIONS = {"models", "revision", "dtype", "device", "settings"}
 _FEW_DRAWS = 5
+_KINDS_OF_FILE = ("probe ", "static ")
 
 
 def what_was_run(opened: GridFolder) -> list[Part]:
     """Models, weights, versions, how much is done, and what to be careful with."""
-    rows: dict[str, Any] = {"folder": str(opened.path.resolve()), "task": opened.grid.task}
+    rows: dict[str, Any] = {"folder": opened.path.resolve().name, "task": opened.grid.task}
     for model, result in opened.first.items():
-        start = f"{model}: " if len(opened.first) > 1 else ""
+        start = f"{sent(model)}: " if len(opened.first) > 1 else ""
         rows |= {
             start + name: value for name, value in model_facts(result.get("model", {})).items()
         }
@@ -34,11 +46,24 @@ def what_was_run(opened: GridFolder) -> list[Part]:
     rows["finished cells"] = ", ".join(
         f"{done[stage]} of {n} ({stage})" for stage, n in opened.status.cells.items() if n
     )
-    rows["runs"] = f"{len(opened.valid):,} of {counted(opened.n_units(), opened.unit)}"
+    rows["runs"] = (
+        f"{counted(len(opened.valid), 'run')} of {counted(opened.n_units(), opened.unit)}"
+    )
     rows["started"] = opened.manifest["started"]
     rows |= versions_facts(opened.manifest["versions"])
-    rows |= {f"digest of {name}": one for name, one in opened.manifest["sources"].items()}
+    rows |= _digests(opened.manifest["sources"])
     return [(RUN, paragraphs(*_cautions(opened)), facts(rows))]
+
+
+def _digests(sources: Mapping[str, str]) -> dict[str, str]:
+    """Digests by file name, numbered where files of several folders share one."""
+    rows: dict[str, str] = {}
+    for source, digest in sources.items():
+        kind = next((one for one in _KINDS_OF_FILE if source.startswith(one)), "")
+        name = f"digest of {kind}{Path(source.removeprefix(kind)).name}"
+        n_same = sum(one == name or one.startswith(f"{name} (") for one in rows)
+        rows[f"{name} ({n_same + 1})" if n_same else name] = digest
+    return rows
 
 
 def _cautions(opened: GridFolder) -> list[str]:
@@ -97,7 +122,9 @@ def questions(opened: GridFolder) -> list[Part]:
     numbers = list(grid.questions)
     rows = known_questions(opened, numbers[:MOST_PROMPTS])
     if not rows:
-        text = f"{grid.source} is not here, or was changed since: the questions cannot be shown."
+        text = (
+            f"{sent(grid.source)} is not here, or was changed since: the questions cannot be shown."
+        )
         return [(PROMPTS, text, facts({"numbers": ", ".join(map(str, numbers))}))]
     columns = {
         "id": [one.id for one in rows],
@@ -105,7 +132,7 @@ def questions(opened: GridFolder) -> list[Part]:
         "answer": [shown(one.answer) for one in rows],
     }
     of = f"The first {len(rows)} of {len(numbers)}" if len(rows) < len(numbers) else f"{len(rows)}"
-    text = f"{of} questions of {grid.source}."
+    text = f"{of} questions of {sent(grid.source)}."
     return [(PROMPTS, text, pd.DataFrame(columns, index=numbers[: len(rows)]))]
 
 

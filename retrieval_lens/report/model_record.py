@@ -2,11 +2,13 @@
 
 from typing import Any
 
+from retrieval_lens.report.parts import sent
+
 
 def model_facts(label: dict[str, Any]) -> dict[str, Any]:
     """A model's name, weights and size, as far as the results know them."""
     known = {
-        "model": label.get("name"),
+        "model": None if label.get("name") is None else sent(label["name"]),
         "source": label.get("source"),
         "revision": label.get("revision"),
         "sha256 of the weights": label.get("weights_sha256"),

@@ -6,6 +6,7 @@ escaped by it too.
 
 import html
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import pandas as pd
@@ -16,18 +17,36 @@ Part = tuple[str, str | None, Any]
 RUN, AGAIN = "What was run", "Make it again"
 
 
+_ROUNDING = 1e-9
+
+
 def with_interval(value: Any, low: Any, high: Any) -> str:
-    """A value and its interval, where it has one.
+    """A value and its interval, where it has one that holds it.
 
     Example:
         >>> with_interval(0.5, 0.25, 0.75), with_interval(0.5, float("nan"), 0.75)
         ('0.500 (0.250 to 0.750)', '0.500')
+        >>> with_interval(13.3, 9.6, 12.9)
+        '13.300'
     """
     if value != value:
         return ""
-    if low != low or high != high:
+    if low != low or high != high or is_outside(value, low, high):
         return number(value)
     return f"{number(value)} ({number(low)} to {number(high)})"
+
+
+def is_outside(value: Any, low: Any, high: Any) -> bool:
+    """Whether a bootstrap interval leaves out its own value, and so is no guide to it.
+
+    That happens to what grows with the number of different responses: a resample has fewer.
+
+    Example:
+        >>> is_outside(13.3, 9.6, 12.9), is_outside(0.5, float("nan"), float("nan"))
+        (True, False)
+    """
+    slack = _ROUNDING * max(1.0, abs(float(value)))
+    return bool(value < low - slack or value > high + slack)
 
 
 def number(value: Any) -> str:
@@ -48,6 +67,17 @@ def facts(rows: Mapping[str, Any]) -> Any:
         {'': {'dtype': 'float32'}}
     """
     return pd.DataFrame({"": {name: str(one) for name, one in rows.items() if one is not None}})
+
+
+def sent(text: str) -> str:
+    """A name as it may be sent to others: of an absolute path its last part.
+
+    Example:
+        >>> sent("/home/ann/models/mine"), sent("Qwen/Qwen2.5-0.5B")
+        ('mine', 'Qwen/Qwen2.5-0.5B')
+    """
+    path = Path(text)
+    return path.name if path.is_absolute() else text
 
 
 class Code(pd.DataFrame):

@@ -25,8 +25,9 @@ from retrieval_lens.experiments import (
 )
 from retrieval_lens.experiments.questions import _read
 from retrieval_lens.report import report
-from retrieval_lens.report.comparisons import contrasts, runs_of, sentence
+from retrieval_lens.report.comparisons import contrasts, draws_table, runs_of, sentence
 from retrieval_lens.report.grid_folder import open_grid
+from retrieval_lens.report.grid_record import _digests
 from retrieval_lens.report.grid_record import questions as questions_section
 from retrieval_lens.report.parts import Code
 from tests.experiments.fake_worker import run_fake
@@ -108,6 +109,7 @@ def test_a_verdict_worked_by_hand(pages):
     # against nothing: 2 + mean(0 … 5) / 8 = 2.3125
     assert "Masking dynamic costs 2.312 nats more than masking nothing" in told
     assert "No difference shown beside dynamic: time_shifted 0.000 (0.000 to 0.000)." in told
+    assert "Every difference is the row's mean minus the baseline's." in told
     rows = table(section)
     assert rows["static_by_count"][:3] == ["-1.812", "-2.312", "0.500 (0.500 to 0.500)"]
     assert rows["static_by_count"][-2:] == ["6", "a difference"]
@@ -115,6 +117,7 @@ def test_a_verdict_worked_by_hand(pages):
 
 
 def test_layouts_of_a_question_are_one_unit(pages, questions):
+    assert table(pages["questions"]["What was run"])["runs"] == ["48 runs of 6 questions"]
     assert len(load_results(questions)) == 6 * 2 * 4
     assert table(pages["questions"]["Verdict: single-step effect"])["none"][-2] == "6"
 
@@ -184,7 +187,8 @@ def test_what_was_run_and_the_conventions_are_the_records(pages, needles, corpus
     run = table(pages["needles"]["What was run"])
     manifest = json.loads((needles / "manifest.json").read_text())["content"]
     assert run["sha256 of the weights"] == ["c0ffee"] and run["heads"] == ["4 layers of 10"]
-    assert run["started"] == [manifest["started"]]
+    assert run["started"] == [manifest["started"]] and run["folder"] == [needles.name]
+    assert run["runs"] == ["96 runs of 12 prompts"]
     assert f"torch {manifest['versions'][0]['torch']}" in run["versions"][0]
     assert run["finished cells"] == ["4 of 4 (detect), 12 of 12 (own), 12 of 12 (matched)"]
     rules = table(pages["needles"]["Conventions"])
@@ -217,6 +221,7 @@ def test_the_page_holds_the_calls_that_collect_again(pages, corpus, smollm2, mon
         return smollm2
 
     monkeypatch.setattr(rl, "load_model", load_model)
+    monkeypatch.chdir(corpus.parent)
     exec(compile(code, "page", "exec"), {})
     assert loaded == [(("smollm2-135m",), {"dtype": "float32", "revision": None})]
     first, second = (Corpus.open(f"{corpus}{end}") for end in ("", "_again"))
@@ -237,7 +242,7 @@ def test_questions_that_changed_are_not_shown(tmp_path):
     folder, file = folders.questions(tmp_path / "grid"), tmp_path / "questions.json"
     opened = open_grid(folder)
     ((_, text, rows),) = questions_section(opened)
-    assert text == f"6 questions of {file}." and rows["question"][0] == folders.HOSTILE
+    assert text == f"6 questions of {file.name}." and rows["question"][0] == folders.HOSTILE
     file.write_text(file.read_text().replace("book 3", "tome 3"))
     _read.cache_clear()  # a file is read once in a process
     ((_, text, rows),) = questions_section(opened)
@@ -371,6 +376,37 @@ def test_of_two_equal_prompts_one_counts_and_draws_are_no_units():
     (row,) = contrasts(runs, "exact", "none").to_dict("records")
     # a: (1 + 0) / 2 - 1, b: 1 - 0
     assert row["n_pairs"] == 2 and row["difference"] == pytest.approx((-0.5 + 1) / 2)
+
+
+def test_a_draw_is_a_mean_over_units_not_over_layouts():
+    """Draw 0: question a has two layouts, 1 and 0, b has 1; draw 1: 0 and 0."""
+    rows = {
+        "model": "m",
+        "valid": True,
+        "condition": "random",
+        "k": None,
+        "draw": [0, 0, 0, 1, 1],
+        "question_id": [*"aabab"],
+        "example_id": [*"pqrst"],
+        "exact": [True, False, True, False, False],
+    }
+    drawn = draws_table(runs_of(pd.DataFrame(rows), "m"), {"exact": "exact"})
+    assert drawn.loc["random"].tolist() == [2, "0.000 to 0.750"]
+
+
+def test_paths_of_this_machine_are_not_sent(documents, questions):
+    """But for the configuration of a grid as it was given, and ids of the fake worker."""
+    spared = ("Make it again", "What was written")
+    for name, document in documents.items():
+        for heading, section in sections(document).items():
+            is_sent = str(questions.parent.parent) in section
+            assert heading in spared or not is_sent, (name, heading)
+    assert "digest of questions.json" in documents["questions"]
+    assert _digests({"probe /a/x.pt": "1", "probe /b/x.pt": "2", "own": "3"}) == {
+        "digest of probe x.pt": "1",
+        "digest of probe x.pt (2)": "2",
+        "digest of own": "3",
+    }
 
 
 def test_a_difference_below_zero_turns_its_interval_round():
