@@ -2,8 +2,8 @@
 
 1. Each part becomes a section: heading, text, figure.
 2. The libraries that the figures need are put in once, whatever the number of figures.
-3. A content security policy in the document forbids every request, so that it stays readable
-   offline and tells nobody that it is read.
+3. A content security policy in the document forbids every request, other bases of addresses, and
+   forms, so that it stays readable offline and tells nobody that it is read.
 """
 
 import html
@@ -18,7 +18,7 @@ from retrieval_lens.viz.page_style import CSS
 
 POLICY = (
     "default-src 'none'; script-src 'unsafe-inline' 'unsafe-eval'; style-src 'unsafe-inline'; "
-    "img-src data: blob:; font-src data:; worker-src blob:"
+    "img-src data: blob:; font-src data:; worker-src blob:; base-uri 'none'; form-action 'none'"
 )
 CONFIG: dict[str, Any] = {
     "displaylogo": False,

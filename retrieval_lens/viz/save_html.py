@@ -2,7 +2,7 @@
 
 1. An explorer, or a trace to explore, becomes a page with the widget's own script, its numbers in
    base64 and its tokens as JSON. A figure, table or element becomes a `page` of one part.
-2. A content security policy forbids every request.
+2. A content security policy forbids every request, other bases of addresses, and forms.
 3. The file is written beside its place and renamed: a crash leaves the old file or the new one.
 """
 
@@ -13,6 +13,7 @@ from base64 import b64encode
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from retrieval_lens.errors import InputError
 from retrieval_lens.files import write_atomically
 from retrieval_lens.viz.labels import visible
 from retrieval_lens.viz.trace_like import TraceLike
@@ -20,7 +21,10 @@ from retrieval_lens.viz.trace_like import TraceLike
 if TYPE_CHECKING:
     from retrieval_lens.viz.explorer.widget import Explorer
 
-POLICY = "default-src 'none'; script-src 'unsafe-inline'; style-src 'unsafe-inline'"
+POLICY = (
+    "default-src 'none'; script-src 'unsafe-inline'; style-src 'unsafe-inline'; "
+    "base-uri 'none'; form-action 'none'"
+)
 LAYOUT = """
 :root { color-scheme: light dark; }
 body { margin: 0; background: #fff; }
@@ -31,7 +35,7 @@ main { max-width: 1500px; margin: 0 auto; padding: 12px clamp(6px, 2vw, 24px) 32
 """
 
 
-def save_html(what: Any, path: str | Path, *, title: str | None = None) -> Path:
+def save_html(what: Any, path: str | Path, *, title: Any = None) -> Path:
     """Write `what` to one HTML file and return its path; an older file is replaced.
 
     Args:
@@ -41,7 +45,7 @@ def save_html(what: Any, path: str | Path, *, title: str | None = None) -> Path:
         title: of the page, plain text; that of the explorer by default.
 
     Raises:
-        InputError: something that cannot be shown.
+        InputError: something that cannot be shown, or a title that is not text.
         OSError: the file cannot be written (a full disk, say); an older file stays as it was.
 
     Example:
@@ -50,6 +54,8 @@ def save_html(what: Any, path: str | Path, *, title: str | None = None) -> Path:
         ```
     """
     path = Path(path)
+    if not (title is None or isinstance(title, str)):
+        raise InputError(f"title={title!r:.80}; wanted text or None")
     if isinstance(what, TraceLike):
         from retrieval_lens.viz.explorer.explore import explore
 

@@ -7,7 +7,7 @@
 | `position` | prompt position, or None |
 | `score` | name of the score that the map shows |
 | `sort` | order of the rows: `variance`, `mean` or `layer` |
-| `layers` | the layers whose heads are shown, or None for all |
+| `layers` | the layers whose heads are shown, ascending, or None for all |
 """
 
 from collections.abc import Mapping
@@ -93,11 +93,11 @@ class Limits:
     def _sort(self, value: Any) -> str:
         return _named("sort", value, SORTS)
 
-    def _layers(self, value: Any) -> list[int] | None:
+    def _layers(self, value: Any) -> tuple[int, ...] | None:
         if value is None:
             return None
         try:
-            given = sorted({_index(layer) for layer in value})
+            given = tuple(sorted({_index(layer) for layer in value}))
         except TypeError:
             raise ChoiceError(
                 f"layers={value!r:.80}; wanted whole numbers such as range(10, 20), or None"

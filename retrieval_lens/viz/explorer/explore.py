@@ -10,7 +10,8 @@
 It looks into figure 1 of Retrieval Heads are Dynamic, https://arxiv.org/abs/2602.11162.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
+from operator import index
 from typing import TYPE_CHECKING, Any
 
 from retrieval_lens.errors import InputError, UnknownNameError
@@ -29,11 +30,11 @@ def explore(
     other: Any = None,
     *,
     score: str | None = None,
-    static: Iterable[Any] | None = None,
-    title: str | None = None,
-    names: Sequence[str] = ("clean", "ablated"),
-    window: int = 8,
-    n_windows: int = 12,
+    static: Any = None,
+    title: Any = None,
+    names: Any = ("clean", "ablated"),
+    window: Any = 8,
+    n_windows: Any = 12,
 ) -> "retrieval_lens.viz.explorer.widget.Explorer":
     """Make an explorer of one trace, or of two of the same prompt side by side.
 
@@ -47,7 +48,7 @@ def explore(
         score: the score to open with; `copy_paste` where there is one.
         static: a `HeadSet` or (layer, head) pairs to mark as static heads.
         title: plain text above; markup in it shows as text.
-        names: of the two traces.
+        names: of the two traces, plain text.
         window: prompt tokens to show at each side of what matters.
         n_windows: at most so many attended positions get a window at a step, largest weight first.
 
@@ -57,8 +58,9 @@ def explore(
 
     Raises:
         UnknownNameError: the trace holds no score of this name.
-        InputError: not a trace, a trace without steps or scores, two traces of different prompts
-            or models, or a head that the model does not have.
+        InputError: not a trace, a trace without steps or scores or whose parts do not fit, two
+            traces of different prompts or models, a head that the model does not have, or a title,
+            name or number that is none.
 
     Example:
         >>> from retrieval_lens.viz.demo import demo_trace
@@ -71,24 +73,53 @@ def explore(
     for one in traces:
         if not isinstance(one, TraceLike):
             raise InputError(f"explore takes a trace; received a {type(one).__name__}")
-    for name, value in (("window", window), ("n_windows", n_windows)):
-        if value < 0:
-            raise InputError(f"{name}={value}; wanted 0 or more")
-    if isinstance(names, str) or len(names) < len(traces):
-        raise InputError(f"names={names!r}; wanted a name for each trace")
-    meta, data = pack(traces, list(names))
+    if not (title is None or isinstance(title, str)):
+        raise InputError(f"title={title!r:.80}; wanted text or None")
+    windows = {"window": _size("window", window), "n_windows": _size("n_windows", n_windows)}
+    meta, data = pack(traces, _names(names, len(traces)))
     chosen = _opening(meta["scores"], score)
-    n_layers, n_heads = meta["n_layers"], meta["n_heads"]
-    pairs = None if static is None else head_pairs(static, n_layers, n_heads)
     meta |= {
         "title": visible(title or "Heads, step by step", spaces=False),
-        "static": None if pairs is None else [layer * n_heads + head for layer, head in pairs],
-        "window": window,
-        "n_windows": n_windows,
+        "static": _static(static, meta["n_layers"], meta["n_heads"]),
+        **windows,
     }
     from retrieval_lens.viz.explorer.widget import Explorer
 
     return Explorer(meta, data, chosen)
+
+
+def _size(argument: str, value: Any) -> int:
+    try:
+        number = -1 if isinstance(value, bool) else index(value)
+    except TypeError:
+        number = -1
+    if number < 0:
+        raise InputError(f"{argument}={value!r:.80}; wanted a whole number, 0 or more")
+    return number
+
+
+def _names(names: Any, n_traces: int) -> list[str]:
+    given = list(names) if isinstance(names, Sequence) and not isinstance(names, str) else []
+    if len(given) < n_traces or not all(isinstance(name, str) for name in given):
+        raise InputError(f"names={names!r:.80}; wanted a name, as text, for each trace")
+    return given
+
+
+def _static(static: Any, n_layers: int, n_heads: int) -> list[int] | None:
+    """The numbers of the static heads, as the script counts heads."""
+    if static is None:
+        return None
+    try:
+        heads = list(static)
+    except TypeError:
+        heads = []
+    if not heads:
+        raise InputError(f"static={static!r:.80}; wanted one or more heads, or None")
+    try:
+        pairs = head_pairs(heads, n_layers, n_heads)
+    except InputError as error:
+        raise InputError(f"static: {error}") from None
+    return [layer * n_heads + head for layer, head in pairs]
 
 
 def _opening(scores: list[str], score: str | None) -> str:

@@ -5,18 +5,18 @@ A stop is (share of the scale, colour). Zero has the colour of the ground in bot
 
 from typing import Any
 
-from retrieval_lens.viz.style import DIVERGING, SEQUENTIAL
+from retrieval_lens.viz.style import DIVERGING, SEQUENTIAL, Scale
 
 DARK_GROUND = "#12161c"
 # on a dark page the largest value is the lightest
-DARK_SEQUENTIAL = [
+DARK_SEQUENTIAL: Scale = [
     [0.0, DARK_GROUND],
     [0.15, "#14304f"],
     [0.5, "#1f6bb0"],
     [0.8, "#6aa7d8"],
     [1.0, "#eaf3fb"],
 ]
-DARK_DIVERGING = [
+DARK_DIVERGING: Scale = [
     [0.0, "#ffd9b0"],
     [0.25, "#c26d1f"],
     [0.5, DARK_GROUND],

@@ -167,6 +167,13 @@ def _check(trace: TraceLike, scores: list[str]) -> None:
         "str_tokens": ((len(trace.str_tokens),), shape[:1]),
         "prompt_str_tokens": ((len(trace.prompt_str_tokens),), (n_prompt,)),
     }
+    for field in ("thresholds", "chance"):
+        levels = getattr(trace, field)
+        wanted |= {
+            f"{field}[{score!r}]": (to_numpy(levels[score]).shape, shape[:1])
+            for score in scores
+            if score in levels
+        }
     for name, (received, expected) in wanted.items():
         if received != expected:
             raise InputError(f"{name} of the trace has shape {received}; wanted {expected}")

@@ -3,15 +3,25 @@
 1. The trace goes over once, as a description and one buffer.
 2. Each field of the choice is a trait of its own, checked before it is taken.
 3. `selection` is all of them; it changes when one of them does, and setting it sets them together.
+4. Who reads `selection` or hears of it gets a copy: what is done to it changes nothing here.
 """
 
 from typing import Any
 
 import anywidget
 import traitlets as t
+from traitlets.utils.bunch import Bunch
 
 from retrieval_lens.viz.explorer import assets
 from retrieval_lens.viz.explorer.choice import FIELDS, Limits
+
+
+class Choice(t.TraitType[dict[str, Any], Any]):
+    """A dict that is kept: reading it gives a copy, so that a changed one is seen as another."""
+
+    def get(self, obj: t.HasTraits, cls: Any = None) -> dict[str, Any]:
+        """A copy of the value."""
+        return dict(super().get(obj, cls) or {})
 
 
 class Explorer(anywidget.AnyWidget):
@@ -23,8 +33,8 @@ class Explorer(anywidget.AnyWidget):
         position: The chosen prompt position, or None.
         score: The score that the map shows.
         sort: How the rows are sorted: `variance`, `mean` or `layer`.
-        layers: The layers shown, or None for all.
-        selection: All of these as a dict.
+        layers: The layers shown, a tuple, or None for all.
+        selection: All of these as a dict of your own: change it and set it again.
 
     All can be set and observed. A value that the trace does not have raises `InputError`, and the
     choice stays what it was.
@@ -53,7 +63,7 @@ class Explorer(anywidget.AnyWidget):
     score = t.TraitType("").tag(sync=True)
     sort = t.TraitType("variance").tag(sync=True)
     layers = t.Any(None).tag(sync=True)
-    selection = t.TraitType(None)
+    selection = Choice({})
 
     def __init__(self, meta: dict[str, Any], data: bytes, score: str) -> None:
         self._spreading = False
@@ -74,6 +84,12 @@ class Explorer(anywidget.AnyWidget):
         """The fields of the selection, as they are now."""
         return {name: getattr(self, name) for name in FIELDS}
 
+    def notify_change(self, change: Any) -> None:
+        """Tell the observers; a selection goes out as a copy."""
+        if change["name"] == "selection":
+            change = Bunch(change, old=dict(change["old"]), new=dict(change["new"]))
+        super().notify_change(change)
+
     @t.validate(*FIELDS)
     def _check(self, proposal: Any) -> Any:
         return self._limits.check(proposal["trait"].name, proposal["value"])
@@ -92,7 +108,10 @@ class Explorer(anywidget.AnyWidget):
         self._spreading = True
         try:
             with self.hold_sync():
-                for name in FIELDS:
-                    setattr(self, name, change["new"][name])
+                for name, value in self.selection.items():
+                    setattr(self, name, value)
         finally:
             self._spreading = False
+            # an observer may have set a field meanwhile: that counts, for those told later too
+            self.selection = self.chosen()
+            change["new"] = self.selection

@@ -64,30 +64,57 @@ def lab(tmp_path):
     own = {f"JUPYTER_{name}_DIR": str(tmp_path / name) for name in ("CONFIG", "DATA", "RUNTIME")}
     own |= {"IPYTHONDIR": str(tmp_path / "ipython"), "JUPYTERLAB_SETTINGS_DIR": str(tmp_path / "s")}
     own |= {"JUPYTERLAB_WORKSPACES_DIR": str(tmp_path / "w"), "PYTHONPATH": str(ROOT)}
-    port = free_port()
-    with open(tmp_path / "log", "wb") as log:
-        server = subprocess.Popen(
-            command(port, work), env=os.environ | own, stdout=log, stderr=log, cwd=work
-        )
-        try:
-            url = f"http://127.0.0.1:{port}"
-            wait_for(f"{url}/api", server, tmp_path / "log")
-            yield url
-        finally:
-            server.terminate()
-            server.wait(20)
+    url, server = start(work, os.environ | own, tmp_path / "log")
+    yield url
+    stop(server)
 
 
-def wait_for(url: str, server: subprocess.Popen, log: Path) -> None:
+def start(work: Path, env: dict[str, str], log: Path) -> tuple[str, subprocess.Popen]:
+    """A server that answers. Its port may be taken before it starts: then another, once."""
+    for _ in range(2):
+        port = free_port()
+        with open(log, "wb") as out:
+            server = subprocess.Popen(
+                command(port, work), env=env, stdout=out, stderr=out, cwd=work
+            )
+        if answers(f"http://127.0.0.1:{port}/api", server):
+            return f"http://127.0.0.1:{port}", server
+        ended = server.poll() is not None
+        stop(server)
+        if not ended:
+            break
+    raise AssertionError(f"no answer from JupyterLab:\n{log.read_text()}")
+
+
+def stop(server: subprocess.Popen) -> None:
+    server.terminate()
+    server.wait(20)
+
+
+def answers(url: str, server: subprocess.Popen) -> bool:
+    """Wait for an answer; no, where the server ends or a minute is over."""
     end = time.monotonic() + 60
-    while time.monotonic() < end:
-        assert server.poll() is None, log.read_text()
+    while time.monotonic() < end and server.poll() is None:
         try:
             with urllib.request.urlopen(url, timeout=2):
-                return
+                return True
         except OSError:
             time.sleep(0.2)
-    raise AssertionError(f"no answer from JupyterLab:\n{log.read_text()}")
+    return False
+
+
+def test_a_port_that_was_taken_meanwhile_is_not_the_end(tmp_path, monkeypatch):
+    (tmp_path / "api").touch()
+    serve = (sys.executable, "-m", "http.server", "--bind", "127.0.0.1")
+    monkeypatch.setattr(f"{__name__}.command", lambda port, _: [*serve, str(port)])
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        ports = [taken.getsockname()[1], free_port()]
+        given = iter(ports)
+        monkeypatch.setattr(f"{__name__}.free_port", lambda: next(given))
+        url, server = start(tmp_path, dict(os.environ), tmp_path / "log")
+    stop(server)
+    assert url.endswith(f":{ports[1]}")
 
 
 def run_cell(page, number: int) -> None:

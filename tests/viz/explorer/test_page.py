@@ -1,10 +1,12 @@
 """The explorer as a reader uses it, in a browser, from a saved page."""
 
+import pandas as pd
 import pytest
 import torch
 
+from retrieval_lens.viz.explorer import explore
 from retrieval_lens.viz.labels import visible
-from retrieval_lens.viz.save_html import POLICY
+from retrieval_lens.viz.save_html import POLICY, save_html
 from tests.viz.explorer.pages import (
     chosen,
     click_cell,
@@ -149,6 +151,57 @@ def test_the_keys_of_a_field_stay_its_own(shown):
     page.get_by_label("layers").press("End")
     settle(page)
     assert chosen(page).startswith("Step 0")
+
+
+def moved(page, key: str, selector: str) -> bool:
+    """Whether a key scrolls the box that has the focus."""
+    top = f"() => document.querySelector('{selector}').scrollTop"
+    before = page.evaluate(top)
+    page.keyboard.press(key)
+    for _ in range(20):
+        settle(page)
+        if page.evaluate(top) != before:
+            return True
+    return False
+
+
+def test_boxes_that_scroll_keep_the_keys_that_scroll(shown):
+    page = shown(walk(n_prompt=2000), n_windows=0, selection={"step": 1, "position": 30})
+    page.locator(".rl-gap").nth(1).press("Enter")
+    page.locator(".rl-text .rl-word").nth(1900).wait_for(state="attached")
+    page.locator(".rl-list").evaluate("one => one.style.maxHeight = '40px'")
+    before = chosen(page)
+    for box in (".rl-text", ".rl-list"):
+        page.locator(box).focus()
+        page.keyboard.press("Home")
+        settle(page)
+        heard = "window.heard = 0, document.addEventListener('keydown', () => window.heard++)"
+        page.evaluate(heard)
+        for key in ("ArrowDown", "ArrowUp", "PageDown", "PageUp", "End", "Home"):
+            assert moved(page, key, box), f"{key} in {box}"
+        assert page.evaluate("window.heard") == 0, "a notebook around hears nothing of it"
+        assert chosen(page) == before
+    page.keyboard.press("ArrowRight")
+    settle(page)
+    assert chosen(page).startswith("Step 2 of 5"), "left and right step from there too"
+    press(page, "ArrowDown")
+    assert "Head L1-H0." in chosen(page), "from elsewhere all keys are the explorer's"
+
+
+def title(page, selector: str) -> str:
+    return page.locator(selector).first.get_attribute("title")
+
+
+def test_hovering_a_token_tells_its_attention(shown):
+    page = shown(walk(), selection={"step": 1, "head": (2, 1)})
+    assert title(page, "[data-position='31']") == "position 31, attention: 0.5"
+    assert title(page, "[data-position='32']") == "position 32, attention: not among the 3 recorded"
+    assert title(page, ".rl-generated .rl-word") == (
+        "step 0, position 60, attention: not among the 3 recorded"
+    )
+    press(page, "ArrowRight")
+    assert title(page, "[data-position='31']").endswith("not among the 3 recorded")
+    assert title(page, "[data-position='32']") == "position 32, attention: 0.5"
 
 
 def test_rows_move_when_they_are_sorted(shown):
@@ -359,6 +412,30 @@ def test_the_page_forbids_requests(open_document, tmp_path):
     opened = open_document(saved(tmp_path, walk()))
     failed = opened.page.evaluate("fetch('data:text/plain,x').then(() => '', error => error.name)")
     assert failed == "TypeError"
+
+
+@pytest.mark.parametrize("kind", ["explorer", "figure"])
+def test_the_page_forbids_other_bases_and_forms(open_document, tmp_path, kind):
+    what = explore(walk()) if kind == "explorer" else pd.DataFrame({"head": [1]})
+    page = open_document(save_html(what, tmp_path / "a.html").read_text(encoding="utf-8")).page
+    refused = page.evaluate(
+        """new Promise(done => {
+            const told = [];
+            document.addEventListener("securitypolicyviolation", event => {
+                told.push(event.violatedDirective);
+                if (told.length === 2) done(told);
+            });
+            const base = Object.assign(document.createElement("base"), { href: "https://x.test/" });
+            document.head.append(base);
+            const form = document.createElement("form");
+            form.action = "http://127.0.0.1:9/";
+            document.body.append(form);
+            form.submit();
+            setTimeout(() => done(told), 2000);
+        })"""
+    )
+    assert sorted(refused) == ["base-uri", "form-action"]
+    assert page.evaluate("document.baseURI").startswith("file:")
 
 
 @pytest.mark.parametrize(

@@ -119,6 +119,18 @@ def test_a_score_without_a_threshold_is_never_active():
         ({"top_positions": torch.full((5, 3, 2, 3), 61)}, "after the query"),
         ({"evidence": torch.tensor([60])}, "evidence at 60 lies outside"),
         ({"scores": {}}, "holds no score"),
+        (
+            {"thresholds": {"copy_paste": torch.zeros(4)}},
+            r"thresholds\['copy_paste'\] of the trace has shape \(4,\); wanted \(5,\)",
+        ),
+        (
+            {"thresholds": {"copy_paste": 0.5}},
+            r"thresholds\['copy_paste'\] of the trace has shape \(\)",
+        ),
+        (
+            {"chance": {"copy_paste": torch.zeros(1)}},
+            r"chance\['copy_paste'\] of the trace has shape \(1,\); wanted \(5,\)",
+        ),
     ],
 )
 def test_a_trace_whose_parts_do_not_fit_is_refused(change, message):
@@ -135,8 +147,36 @@ def test_what_is_not_a_trace_is_refused():
         explore(walk(), static=[(3, 0)])
     with pytest.raises(InputError, match="names="):
         explore(walk(), walk(), names=("one",))
-    with pytest.raises(InputError, match="window=-1"):
+    with pytest.raises(InputError, match="window=-1; wanted a whole number"):
         explore(walk(), window=-1)
+
+
+@pytest.mark.parametrize(
+    ("argument", "value", "message"),
+    [
+        ("window", "2", "window='2'; wanted a whole number, 0 or more"),
+        ("window", True, "window=True; wanted a whole number"),
+        ("n_windows", 1.5, "n_windows=1.5; wanted a whole number"),
+        ("n_windows", -1, "n_windows=-1; wanted a whole number"),
+        ("title", 5, "title=5; wanted text"),
+        ("names", (1, 2), r"names=\(1, 2\); wanted a name, as text, for each trace"),
+        ("names", "ab", "names='ab'; wanted a name"),
+        ("names", 7, "names=7; wanted a name"),
+        ("static", [], r"static=\[\]; wanted one or more heads, or None"),
+        ("static", 5, "static=5; wanted one or more heads, or None"),
+        ("static", [(3, 0)], r"static: no head \(3, 0\)"),
+        ("static", ["ab"], "static: received 'ab' as a head"),
+    ],
+)
+def test_an_argument_that_cannot_be_is_named(argument, value, message):
+    with pytest.raises(InputError, match=f"^{message}"):
+        explore(walk(), **{argument: value})
+
+
+def test_numbers_of_numpy_are_numbers():
+    widget = explore(walk(), window=np.int64(2), static=iter([(2, 1)]))
+    assert widget._meta["window"] == 2 and type(widget._meta["window"]) is int
+    assert widget._meta["static"] == [5]
 
 
 def test_two_traces_must_be_of_one_prompt_and_model():

@@ -2,15 +2,21 @@ import json
 import os
 import re
 from base64 import b64decode
+from pathlib import Path
 
 import pandas as pd
 import plotly.graph_objects as go
 import pytest
 
 from retrieval_lens.errors import InputError
-from retrieval_lens.viz.explorer import explore
+from retrieval_lens.viz.explorer import assets, explore
+from retrieval_lens.viz.explorer.choice import FIELDS
+from retrieval_lens.viz.explorer.palette import scale
+from retrieval_lens.viz.explorer.widget import Explorer
 from retrieval_lens.viz.save_html import POLICY, save_html
 from tests.viz.explorer.pages import walk
+
+DOCS = Path(__file__).parents[3] / "docs"
 
 
 def parts(document: str) -> tuple[dict, bytes]:
@@ -49,6 +55,8 @@ def test_figures_and_tables_are_pages_too(tmp_path):
     assert "<h1>Bars</h1>" in document and "Plotly" in document
     document = save_html(pd.DataFrame({"head": [7]}), tmp_path / "b.html").read_text()
     assert "<td>7</td>" in document
+    with pytest.raises(InputError, match="title=5; wanted text"):
+        save_html(pd.DataFrame(), tmp_path / "c.html", title=5)
     with pytest.raises(InputError, match="a figure of type int"):
         save_html(3, tmp_path / "c.html")
     assert not (tmp_path / "c.html").exists()
@@ -67,3 +75,21 @@ def test_a_file_that_cannot_be_written_leaves_the_old_one(tmp_path, monkeypatch)
     assert path.read_bytes() == before and list(tmp_path.iterdir()) == [path]
     monkeypatch.undo()
     assert save_html(walk(), path).read_bytes() != before
+
+
+@pytest.mark.skipif(not DOCS.is_dir(), reason="the documentation is not here")
+def test_the_page_of_the_documentation_is_what_would_be_written_now(tmp_path):
+    document = (DOCS / "explorer" / "needle.html").read_text(encoding="utf-8")
+    again = "make it anew: docs/how-to/explorer.md, 'The page at the top of these docs'"
+    for name in ("script", "style", "host"):
+        present = getattr(assets, name)() in document
+        assert present, f"needle.html has an older {name}; {again}"
+    state, data = parts(document)
+    meta = state["_meta"]
+    assert all(scale(one["low"], one["high"]) == one for one in meta["scales"]), again
+    widget = Explorer(meta, data, state["score"])
+    widget.selection = {name: state[name] for name in FIELDS}
+    same = save_html(widget, tmp_path / "needle.html").read_text(encoding="utf-8") == document
+    assert same, again
+    how = (DOCS / "how-to" / "explorer.md").read_text(encoding="utf-8")
+    assert meta["title"] in how and "docs/explorer/needle.html" in how

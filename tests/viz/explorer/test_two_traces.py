@@ -73,6 +73,23 @@ def test_a_response_that_ended_says_so(page):
     assert "cut at its token limit" in page.locator(".rl-side").nth(1).text_content()
 
 
+def test_hovering_tells_the_attention_of_each(page):
+    def title(position):
+        return page.locator(f".rl-text [data-position='{position}']").get_attribute("title")
+
+    press(page, "ArrowRight")
+    assert title(31) == "position 31, attention: clean 0.5, ablated not among the 3 recorded"
+    press(page, "End")
+    assert title(34) == "position 34, attention: clean 0.5, ablated ended"
+    assert title(55) == "position 55, attention: clean not among the 3 recorded, ablated ended"
+    generated = page.locator(".rl-generated p").nth(1).locator(".rl-word").first
+    assert generated.get_attribute("title") == "step 0, position 60, attention: ended"
+    press(page, "Home")
+    unseen = "not among the 3 recorded"
+    assert title(59) == "position 59, attention: clean 0.125, ablated 0.125"
+    assert title(55) == f"position 55, attention: clean {unseen}, ablated {unseen}"
+
+
 def test_a_prompt_token_lists_those_of_each(page):
     page.locator("[data-position='31']").click()
     lists = page.eval_on_selector_all(".rl-column", "all => all.map(one => one.textContent)")

@@ -38,7 +38,7 @@ def test_a_field_that_is_set_is_in_the_selection(widget):
         "position": None,
         "score": "copy_paste",
         "sort": "variance",
-        "layers": [1, 2],
+        "layers": (1, 2),
     }
 
 
@@ -51,6 +51,45 @@ def test_a_selection_that_is_set_is_in_the_fields(widget):
     assert steps == [2] and len(whole) == 1
     widget.selection = {"position": None}
     assert (widget.step, widget.position) == (2, None)
+
+
+def test_a_selection_that_was_read_can_be_changed_and_set(widget):
+    widget.layers = [1, 2]
+    read = widget.selection
+    read["step"] = 3
+    assert (widget.step, widget.selection["step"]) == (0, 0), "what was read is a copy"
+    widget.selection = read
+    assert (widget.step, widget.selection["step"]) == (3, 3)
+    assert widget.layers == widget.selection["layers"] == (1, 2), "nothing to change in place"
+
+
+def test_what_an_observer_does_to_its_selection_stays_there(widget):
+    def forget(change):
+        change["new"]["step"] = change["old"]["step"] = 0
+
+    widget.observe(forget, "selection")
+    widget.step = 2
+    assert (widget.step, widget.selection["step"]) == (2, 2)
+
+
+def test_an_observer_may_set_a_field_while_a_selection_spreads(widget):
+    seen = []
+    widget.observe(lambda change: setattr(widget, "step", 0), "head")
+    widget.observe(lambda change: seen.append(change["new"]["step"]), "selection")
+    widget.selection = {"step": 2, "head": (1, 0)}
+    assert (widget.step, widget.head) == (0, (1, 0))
+    assert widget.selection == widget.chosen()
+    assert set(seen) == {0}, "nobody hears of a selection that is not the present one"
+
+
+def test_an_observer_that_fails_leaves_selection_and_fields_together(widget):
+    def fail(_change):
+        raise RuntimeError("mine")
+
+    widget.observe(fail, "head")
+    with pytest.raises(RuntimeError, match="mine"):
+        widget.selection = {"step": 2, "head": (1, 0), "position": 4}
+    assert widget.selection == widget.chosen()
 
 
 def test_heads_may_be_objects(widget):

@@ -1,7 +1,8 @@
 // The widget: state comes from the model, every choice goes to the model, and what changed is drawn.
 
 const NAMES = ["step", "head", "position", "score", "sort", "layers"];
-const KEYS = "left and right arrows: step; up and down: head; Home, End: first and last step; Escape: forget the prompt token, then the head";
+const KEYS = "left and right arrows: step; up and down: head; Home, End: first and last step; Escape: forget the prompt token, then the head. Where the prompt or a list has the focus, up, down, Home, End and the page keys scroll it";
+const SCROLLS = ["ArrowUp", "ArrowDown", "Home", "End", "PageUp", "PageDown"];
 let made = 0;
 
 function render({ model, el }) {
@@ -165,6 +166,10 @@ function follow(ctx, state, moved) {
 
 function press(ctx, event) {
   if (event.altKey || event.ctrlKey || event.metaKey || event.target.closest("input, select")) return;
+  if (SCROLLS.includes(event.key) && event.target.matches(".rl-text, .rl-list")) {
+    event.stopPropagation(); // the browser scrolls, and a notebook around stays where it is
+    return;
+  }
   const state = ctx.state();
   const last = ctx.data.nSteps - 1;
   const to = (step) => ({ step: Math.max(0, Math.min(last, step)) });

@@ -16,7 +16,7 @@ function createPrompt(ctx) {
     blocks: new Map(), // by key, in the document
     opened: [], // [from, to) of the folds that were opened, ascending
     weights: [], // one map a trace
-    chosen: null,
+    chosen: null, step: 0, ended: null,
   };
   text.addEventListener("click", (event) => clickPrompt(prompt, event));
   return prompt;
@@ -47,6 +47,7 @@ function clickPrompt(prompt, event) {
 
 function updatePrompt(prompt, state, weights) {
   prompt.weights = weights;
+  prompt.step = state.step;
   layOut(prompt, cut(prompt, centres(prompt, state)));
   repaint(prompt, state);
   writeGenerated(prompt, state);
@@ -178,6 +179,14 @@ function share(weight) {
   return `${Math.round(100 * Math.min(1, Math.sqrt(weight)))}%`;
 }
 
+// The attention of one trace on a position, in words.
+function attentionIn(prompt, i, position) {
+  const { data } = prompt.ctx;
+  if (prompt.step >= data.traces[i].n_steps) return "ended";
+  const weight = prompt.weights[i].get(position);
+  return weight === undefined ? `not among the ${data.m} recorded` : number(weight);
+}
+
 // Colour one token by the attention on it.
 function paint(prompt, position) {
   const word = prompt.spans[position];
@@ -188,16 +197,19 @@ function paint(prompt, position) {
     else word.style.removeProperty(`--rl-weight-${i}`);
   });
   word.classList.toggle("rl-chosen", position === prompt.chosen);
-  const told = weights.map((weight, i) =>
-    weights.length > 1 ? `${prompt.ctx.data.traces[i].name} ${number(weight)}` : number(weight),
-  );
-  word.title = `position ${position}, attention ${told.join(", ")}`;
+  const name = (trace) => (weights.length > 1 ? `${trace.name} ` : "");
+  const told = prompt.ctx.data.traces.map((trace, i) => name(trace) + attentionIn(prompt, i, position));
+  word.title = `position ${position}, attention: ${told.join(", ")}`;
 }
 
 function repaint(prompt, state) {
   const before = [...(prompt.painted ?? []), prompt.chosen];
   prompt.chosen = state.position;
   prompt.painted = prompt.weights.flatMap((weights) => [...weights.keys()]);
+  const ended = prompt.ctx.data.traces.map((trace) => state.step >= trace.n_steps).join();
+  // every token says whether a response has ended
+  if (ended !== prompt.ended) prompt.spans.forEach((_, position) => before.push(position));
+  prompt.ended = ended;
   for (const position of new Set([...before, ...prompt.painted, prompt.chosen])) {
     if (position !== null) paint(prompt, position);
   }
@@ -217,7 +229,7 @@ function writeGenerated(prompt, state) {
         const word = make("span", "rl-word", trace.tokens[step]);
         const weight = prompt.weights[i].get(n + step) ?? 0;
         if (weight) word.style.setProperty(`--rl-weight-${i}`, share(weight));
-        word.title = `step ${step}, position ${n + step}, attention ${number(weight)}`;
+        word.title = `step ${step}, position ${n + step}, attention: ${attentionIn(prompt, i, n + step)}`;
         word.addEventListener("click", () => ctx.choose({ step }));
         line.append(word);
       }
