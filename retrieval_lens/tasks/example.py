@@ -77,7 +77,7 @@ class RetrievalExample:
         cls,
         tokenizer: Any,
         prompt: str,
-        evidence: Evidence | Sequence[Evidence],
+        evidence: str | Sequence[Evidence],
         *,
         answer: str = "",
         question: str = "",
