@@ -67,5 +67,10 @@ def test_links_of_the_notebooks_lead_somewhere():
     for link in links:
         assert (DOCS / link.split("#")[0].removeprefix("../docs/")).is_file(), link
         assert link.startswith("../docs/"), "so that it holds in the repository too"
-    html = '<a href="../docs/concepts/rag.md#the-trail">'
-    assert module("tutorial_links").site_links(html) == '<a href="../../concepts/rag/#the-trail">'
+    html = (
+        '<a href="../docs/concepts/rag.md#the-trail"><a href="03_a.ipynb"><img src="images/a.png">'
+    )
+    found = module("tutorial_links").site_links(html)
+    assert found == (
+        '<a href="../../concepts/rag/#the-trail"><a href="../03_a/"><img src="../images/a.png">'
+    )

@@ -1,12 +1,15 @@
-"""Links of the notebooks to the documentation, on the site.
+"""Links of the notebooks, as they hold on the site.
 
-The notebooks link to `../docs/page.md#part`, which is where the page lies for whoever reads them
-in the repository. On the site it is `../../page/#part`.
+In the repository a notebook links to `../docs/page.md#part`, to `02_other.ipynb` and to
+`images/picture.png`. On the site it is a folder of its own, and these are `../../page/#part`,
+`../02_other/` and `../images/picture.png`.
 """
 
 import re
 
-LINK = re.compile(r'href="\.\./docs/([^"#]+)\.md(#[^"]*)?"')
+PAGE = re.compile(r'href="\.\./docs/([^"#]+)\.md(#[^"]*)?"')
+NOTEBOOK = re.compile(r'href="(\d\d_\w+)\.ipynb"')
+PICTURE = re.compile(r'src="images/')
 
 
 def on_post_page(output, page, **_):
@@ -16,4 +19,5 @@ def on_post_page(output, page, **_):
 
 def site_links(html):
     """The same page with links that hold on the site."""
-    return LINK.sub(lambda found: f'href="../../{found[1]}/{found[2] or ""}"', html)
+    html = PAGE.sub(lambda found: f'href="../../{found[1]}/{found[2] or ""}"', html)
+    return PICTURE.sub('src="../images/', NOTEBOOK.sub(r'href="../\1/"', html))
