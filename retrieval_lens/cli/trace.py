@@ -136,13 +136,15 @@ def trace(
     )
     if prompt is None and text.given:
         raise InputError("--evidence and --answer need --prompt; a task's prompts have their own")
-    if prompt is not None and not evidence:
-        raise InputError("--prompt needs --evidence: a word or sentence of it that heads may fetch")
     if task is tasks.Task.questions:
         tasks.refuse("--task questions", in_haystack, text)
         load = _question(**asked.values, **drawn.values, chat=chat)
     elif prompt is not None:
         tasks.refuse("--prompt", in_haystack, asked, drawn)
+        if not evidence:
+            raise InputError(
+                "--prompt needs --evidence: a word or sentence of it that heads may fetch"
+            )
         load = partial(_own_text, **text.values, chat=chat)
     else:
         tasks.refuse("--task needle", asked)

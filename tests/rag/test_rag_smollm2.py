@@ -91,11 +91,11 @@ def test_full_context_is_what_the_tracer_decodes(smollm2, question):
     assert full.provenance["strategy"] == {"name": "full_context"}
 
 
-@pytest.mark.parametrize("before", ["", "It is a harbour town."])
+@pytest.mark.parametrize("before", ["", "Ostrelby lies by the sea. The"])
 @pytest.mark.parametrize("attention", ["isolated", "in_context"])
 @torch.no_grad()
 def test_rind_of_a_draft_equals_plain_transformers(smollm2, plain, question, attention, before):
-    before = tuple(smollm2.tokenizer(before).input_ids)
+    before = tuple(map(int, smollm2.tokenizer(before).input_ids))
     place = context_of(question, smollm2.tokenizer)
     visible = place.visible([(place.span[0] + 3, place.span[0] + 20)])
     rind = RIND(attention=attention)
