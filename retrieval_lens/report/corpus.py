@@ -164,18 +164,6 @@ def _canonical(opened: CorpusFolder, score: str) -> list[Part]:
         return [(heading, "There are no canonical correlations.", facts({"why": error}))]
     rows = found[(found["statistic"] == "top1") & (found["steps"] == "all")]
     rows = rows[rows["setting"].isin(CCA_SHOWN)]
-    told = {
-        setting: {
-            f"k = {row['offset']}": with_interval(row["value"], row["low"], row["high"])
-            for row in part.to_dict("records")
-        }
-        for setting, part in rows.groupby("setting", sort=False)
-    }
-    if score == "copy_paste":
-        paper = published_table("figure4").to_dict("records")
-        told["paper, in-sample"] = {
-            f"k = {row['offset']}": f"{row['cca_top1']:.3f}" for row in paper
-        }
     text = (
         "First canonical correlation, by offset k. `gain` is what the hidden state adds to scores, "
         "tokens and step on held-out examples: the number to look at. The paper's (arXiv "
@@ -190,11 +178,27 @@ def _canonical(opened: CorpusFolder, score: str) -> list[Part]:
         high="high",
         title="Top-1 by offset",
     )
-    table = pd.DataFrame.from_dict(told, orient="index").fillna("")
     return [
-        (heading, text, table),
+        (heading, text, _by_offset(rows, score)),
         (f"Canonical correlation by offset, {score} score", None, figure),
     ]
+
+
+def _by_offset(rows: Any, score: str) -> Any:
+    """A row a setting and a column an offset, the paper's below those of its score."""
+    told = {
+        setting: {
+            f"k = {row['offset']}": with_interval(row["value"], row["low"], row["high"])
+            for row in part.to_dict("records")
+        }
+        for setting, part in rows.groupby("setting", sort=False)
+    }
+    if score == "copy_paste":
+        paper = published_table("figure4").to_dict("records")
+        told["paper, in-sample"] = {
+            f"k = {row['offset']}": f"{row['cca_top1']:.3f}" for row in paper
+        }
+    return pd.DataFrame.from_dict(told, orient="index").fillna("")
 
 
 def make_again(opened: CorpusFolder) -> list[Part]:

@@ -130,19 +130,6 @@ def _curve(points: Any, x: str, label: str, place: int, second: int) -> list[go.
     ]
     shared = {"yaxis": "y2" if second else "y", "legendgroup": label}
     colour = PALETTE[place]
-    red, green, blue = (int(colour[i : i + 2], 16) for i in (1, 3, 5))
-    edges = points[points["low"].notna() & points["high"].notna()].astype(float)
-    band = go.Scatter(
-        x=[*edges[x], *edges[x][::-1]],
-        y=[*edges["high"], *edges["low"][::-1]],
-        mode="lines",
-        fill="toself",
-        fillcolor=f"rgba({red}, {green}, {blue}, 0.15)",
-        line={"width": 0},
-        hoverinfo="skip",
-        showlegend=False,
-        **shared,
-    )
     line = go.Scatter(
         x=at,
         y=mean,
@@ -154,7 +141,24 @@ def _curve(points: Any, x: str, label: str, place: int, second: int) -> list[go.
         hoverinfo="text",
         **shared,
     )
-    return [band, line]
+    return [_band(points, x, colour, shared), line]
+
+
+def _band(points: Any, x: str, colour: str, shared: dict[str, Any]) -> go.Scatter:
+    """The interval, where a point has one."""
+    red, green, blue = (int(colour[i : i + 2], 16) for i in (1, 3, 5))
+    edges = points[points["low"].notna() & points["high"].notna()].astype(float)
+    return go.Scatter(
+        x=[*edges[x], *edges[x][::-1]],
+        y=[*edges["high"], *edges["low"][::-1]],
+        mode="lines",
+        fill="toself",
+        fillcolor=f"rgba({red}, {green}, {blue}, 0.15)",
+        line={"width": 0},
+        hoverinfo="skip",
+        showlegend=False,
+        **shared,
+    )
 
 
 def _axes(figure: go.Figure, x: str, measures: Sequence[str]) -> None:

@@ -1,3 +1,4 @@
+import importlib.util
 import json
 import os
 import re
@@ -8,15 +9,13 @@ import pandas as pd
 import plotly.graph_objects as go
 import pytest
 
+from retrieval_lens import HeadSet, Trace
 from retrieval_lens.errors import InputError
 from retrieval_lens.viz.explorer import assets, explore
-from retrieval_lens.viz.explorer.choice import FIELDS
-from retrieval_lens.viz.explorer.palette import scale
-from retrieval_lens.viz.explorer.widget import Explorer
 from retrieval_lens.viz.save_html import POLICY, save_html
 from tests.viz.explorer.pages import walk
 
-DOCS = Path(__file__).parents[3] / "docs"
+HOOK = Path(__file__).parents[3] / "docs" / "hooks" / "landing.py"
 
 
 def parts(document: str) -> tuple[dict, bytes]:
@@ -77,19 +76,17 @@ def test_a_file_that_cannot_be_written_leaves_the_old_one(tmp_path, monkeypatch)
     assert save_html(walk(), path).read_bytes() != before
 
 
-@pytest.mark.skipif(not DOCS.is_dir(), reason="the documentation is not here")
-def test_the_page_of_the_documentation_is_what_would_be_written_now(tmp_path):
-    document = (DOCS / "explorer" / "needle.html").read_text(encoding="utf-8")
-    again = "make it anew: docs/how-to/explorer.md, 'The page at the top of these docs'"
+@pytest.mark.skipif(not HOOK.is_file(), reason="the documentation is not here")
+def test_the_landing_page_is_made_of_its_trace_with_the_scripts_of_today():
+    pytest.importorskip("mkdocs", reason="the documentation's packages are not here")
+    spec = importlib.util.spec_from_file_location("landing", HOOK)
+    landing = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(landing)
+    document = landing.document()
     for name in ("script", "style", "host"):
-        present = getattr(assets, name)() in document
-        assert present, f"needle.html has an older {name}; {again}"
+        assert getattr(assets, name)() in document
     state, data = parts(document)
-    meta = state["_meta"]
-    assert all(scale(one["low"], one["high"]) == one for one in meta["scales"]), again
-    widget = Explorer(meta, data, state["score"])
-    widget.selection = {name: state[name] for name in FIELDS}
-    same = save_html(widget, tmp_path / "needle.html").read_text(encoding="utf-8") == document
-    assert same, again
-    how = (DOCS / "how-to" / "explorer.md").read_text(encoding="utf-8")
-    assert meta["title"] in how and "docs/explorer/needle.html" in how
+    trace = Trace.load(HOOK.with_name("needle.safetensors"))
+    widget = explore(trace, static=HeadSet.load(HOOK.with_name("needle_static.json")))
+    assert data == widget._data and state["step"] == 9
+    assert state["_meta"]["title"] == landing.TITLE
