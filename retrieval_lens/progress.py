@@ -1,11 +1,16 @@
-"""A progress bar on stderr that shows itself only when the work takes more than two seconds."""
+"""A progress bar on stderr that shows itself only when the work takes more than two seconds.
 
+Where stderr is a file, as in the log of a cluster, it is a line a minute instead.
+"""
+
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from threading import Lock, Timer
 from typing import Any, Protocol, runtime_checkable
 
 DELAY_SECONDS = 2.0
+LINE_SECONDS = 60.0
 
 
 @runtime_checkable
@@ -82,10 +87,34 @@ def _open_bar() -> Any:
         TimeRemainingColumn,
     )
 
+    console = Console(stderr=True)
+    if not (console.is_terminal or console.is_jupyter):
+        return _Lines(console)
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn())
     times = (TimeElapsedColumn(), TimeRemainingColumn())
-    bar = Progress(
-        *columns, *times, console=Console(stderr=True), transient=True, speed_estimate_period=600
-    )
+    bar = Progress(*columns, *times, console=console, transient=True, speed_estimate_period=600)
     bar.start()
     return bar
+
+
+class _Lines:
+    """The bar of a log: how much is done, at most once a minute."""
+
+    def __init__(self, console: Any):
+        self.console = console
+        self.began = self.said = time.monotonic()
+
+    def add_task(self, description: str, total: int) -> int:
+        self.description, self.total = description, total
+        return 0
+
+    def update(self, task: int, completed: int) -> None:
+        now = time.monotonic()
+        if now - self.said >= LINE_SECONDS:
+            self.said = now
+            took = f"{(now - self.began) / 60:.0f} min"
+            text = f"{self.description}: {completed} of {self.total} after {took}"
+            self.console.print(text, markup=False, highlight=False, soft_wrap=True)
+
+    def stop(self) -> None:
+        """Nothing is left to take away."""

@@ -66,3 +66,20 @@ def test_the_real_bar_writes_to_stderr_and_leaves_nothing_running(capsys, monkey
     while threading.active_count() > before and time.monotonic() < deadline:
         time.sleep(0.05)
     assert threading.active_count() <= before
+
+
+def test_a_log_gets_a_line_a_minute(capsys, monkeypatch):
+    monkeypatch.setattr(progress, "DELAY_SECONDS", 0.0)
+    clock = [1000.0]
+    monkeypatch.setattr(progress.time, "monotonic", lambda: clock[0])
+    for name in ("FORCE_COLOR", "TTY_INTERACTIVE", "TTY_COMPATIBLE"):
+        monkeypatch.delenv(name, raising=False)
+    with progress.progress_bar("cells [of] a grid", 9) as advance:
+        time.sleep(0.5)
+        for seconds in (30, 31, 10, 60):
+            clock[0] += seconds
+            advance()
+    assert capsys.readouterr().err.splitlines() == [
+        "cells [of] a grid: 2 of 9 after 1 min",
+        "cells [of] a grid: 4 of 9 after 2 min",
+    ]

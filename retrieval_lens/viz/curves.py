@@ -15,7 +15,8 @@ from retrieval_lens.viz.style import FRAMED, arrange
 from retrieval_lens.viz.summary import levels, require_columns, series_names, summarise
 
 MARKS = ("circle", "square", "diamond", "triangle-up", "triangle-down", "cross", "x", "star")
-PALETTE = ("#1f6bb0", "#d9772b", "#3f8f6b", "#8a3d7a", "#6b6b6b", "#b8a021", "#12365c", "#8a3d00")
+# Apart from each other for every kind of colour blindness, and seen on white and on dark ground
+PALETTE = ("#1f6bb0", "#d9772b", "#3f9f78", "#8a3d7a", "#505050", "#a394e8", "#a02015", "#4433bb")
 _SERIES = " series"  # no column of a table is called so
 
 

@@ -10,7 +10,7 @@ LOOKED_AT = (4, 5, 6, 7, 8, 9)
 def demo_trace() -> SimpleNamespace:
     r"""Six steps of a model with 4 layers of 3 heads that copies `4f2f.` out of its prompt.
 
-    L2-H1 copies at steps 0 to 3, L1-H0 at step 3 alone and L3-H2 at steps 1 and 4; every other
+    L2H1 copies at steps 0 to 3, L1H0 at step 3 alone and L3H2 at steps 1 and 4; every other
     head looks at position 0. Returns an object that fulfils `TraceLike`.
 
     Example:

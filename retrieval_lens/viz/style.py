@@ -41,13 +41,13 @@ SANS = "system-ui, -apple-system, 'Segoe UI', 'Noto Sans', 'DejaVu Sans', sans-s
 
 
 def label(layer: int, head: int) -> str:
-    """Name a head as the paper does; both count from 0.
+    """Name a head as `Head` prints it; layer and head count from 0.
 
     Example:
         >>> label(18, 6)
-        'L18-H6'
+        'L18H6'
     """
-    return f"L{layer}-H{head}"
+    return f"L{layer}H{head}"
 
 
 def colours(values: Float[np.ndarray, "row column"], reach: float = 0.0) -> dict[str, Any]:

@@ -123,7 +123,7 @@ def timeline(
         >>> from retrieval_lens.viz.demo import demo_trace
         >>> figure = timeline(demo_trace(), n_heads=3)
         >>> list(figure.layout.yaxis.ticktext)
-        ['L2-H1', 'L3-H2', 'L1-H0']
+        ['L2H1', 'L3H2', 'L1H0']
     """
     scores = step_scores(trace, score)
     n_steps, n_layers, n_model_heads = scores.shape

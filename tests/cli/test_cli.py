@@ -67,7 +67,7 @@ def test_demo_writes_a_page_that_reads_offline(capsys, same_model, tmp_path):
     assert code == 0
     assert str(out / "index.html") in stdout.replace("\n", "")
     page = (out / "index.html").read_text("utf-8")
-    assert "Which heads retrieve, token by token" in page and "L18-H6" in page
+    assert "Which heads retrieve, token by token" in page and "L18H6" in page
     assert rl.Trace.load(out / "trace.safetensors").n_steps == 6
 
 

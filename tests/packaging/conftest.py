@@ -1,11 +1,14 @@
-"""Wheel and sdist, built once and installed beside nothing else of ours."""
+"""Wheel and sdist, built once, and the wheel installed with what it requires alone."""
 
 import os
 import subprocess
 import sys
+from importlib import metadata
 from pathlib import Path
 
 import pytest
+
+from tests.packaging import clean
 
 ROOT = Path(__file__).parents[2]
 
@@ -38,21 +41,33 @@ def sdist(built):
 
 
 @pytest.fixture(scope="session")
-def site(wheel, tmp_path_factory):
-    """A folder that the wheel is installed into, without what it requires."""
-    site = tmp_path_factory.mktemp("site")
-    flags = "--no-deps --no-index --quiet --disable-pip-version-check --target"
-    command = [sys.executable, "-m", "pip", "install", *flags.split(), str(site), str(wheel)]
-    done = subprocess.run(command, capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr
-    return site
+def environment(wheel, tmp_path_factory):
+    """The wheel and what it requires, and nothing else: interpreter, folder of packages."""
+    requires = next(metadata.distributions(path=[str(wheel)])).requires or ()
+    python, site = clean.make(tmp_path_factory.mktemp("clean"), requires)
+    flags = "--no-index --quiet --disable-pip-version-check --no-compile"
+    pip = (sys.executable, "-m", "pip", "--python", str(python))
+    for command in (("install", *flags.split(), str(wheel)), ("check",)):
+        done = subprocess.run((*pip, *command), capture_output=True, text=True)
+        assert done.returncode == 0, done.stdout + done.stderr
+    return python, site
 
 
 @pytest.fixture
-def outside(site, tmp_path):
-    """Run a command far from the sources; the installed package comes first."""
-    here = Path(sys.executable).parent
-    env = {**os.environ, "PYTHONPATH": str(site), "PATH": f"{here}{os.pathsep}{os.environ['PATH']}"}
+def python(environment):
+    return environment[0]
+
+
+@pytest.fixture
+def site(environment):
+    return environment[1]
+
+
+@pytest.fixture
+def outside(python, tmp_path):
+    """Run a command of that environment far from the sources."""
+    kept = {name: value for name, value in os.environ.items() if not name.startswith("PYTHON")}
+    env = kept | {"PATH": f"{python.parent}{os.pathsep}{os.environ['PATH']}"}
 
     def outside(*command):
         return subprocess.run(command, cwd=tmp_path, env=env, capture_output=True, text=True)

@@ -60,7 +60,7 @@ def test_metadata(site):
     from packaging.requirements import Requirement
     from trove_classifiers import classifiers
 
-    (found,) = metadata.distributions(path=[str(site)])
+    (found,) = metadata.distributions(name="retrieval-lens", path=[str(site)])
     about = found.metadata
     assert (about["Name"], found.version) == ("retrieval-lens", rl.__version__)
     assert about["License-Expression"] == "Apache-2.0" and about["Requires-Python"] == ">=3.11"
@@ -75,6 +75,7 @@ def test_metadata(site):
 
 
 LOOK = """
+import pkgutil, sys
 import retrieval_lens as rl
 from retrieval_lens.analysis import published_table
 from retrieval_lens.tasks.haystacks import read_haystack
@@ -82,27 +83,43 @@ rl.load_model
 assert len(published_table("table1"))
 assert len(rl.tasks.hotpotqa.read("own")) > 50
 assert all(len(read_haystack(name)[1]) > 5000 for name in rl.tasks.HAYSTACKS)
-print(rl.__file__)
+names = [one.name for one in pkgutil.walk_packages(rl.__path__, "retrieval_lens.")]
+for name in names:
+    if not name.endswith("__main__"):
+        __import__(name)
+foreign = {"pytest", "beartype", "ray", "jupyterlab", "kaleido", "mkdocs"} & set(sys.modules)
+print(rl.__file__, len(names), *foreign)
 """
 
 
-def test_the_installed_wheel_works_far_from_the_sources(site, outside):
-    done = outside(sys.executable, "-c", LOOK)
+def test_the_installed_wheel_works_with_what_it_requires_alone(site, python, outside):
+    done = outside(python, "-c", LOOK)
     assert (done.returncode, done.stderr) == (0, "")
-    assert Path(done.stdout.strip()) == site / "retrieval_lens" / "__init__.py"
+    where, count, *foreign = done.stdout.split()
+    assert Path(where) == site / "retrieval_lens" / "__init__.py"
+    assert int(count) > 200 and not foreign
 
 
-def test_its_commands(site, outside):
-    for command in ((sys.executable, "-m", "retrieval_lens"), (site / "bin" / "retrieval-lens",)):
+def test_that_environment_has_no_more(python, outside):
+    gone = outside(python, "-c", "import pytest")
+    assert "No module named 'pytest'" in gone.stderr
+
+
+def test_its_commands(python, outside):
+    script = python.with_name("retrieval-lens")
+    for command in ((python, "-m", "retrieval_lens"), (script,)):
         done = outside(*command, "--version")
         assert (done.returncode, done.stdout.strip()) == (0, rl.__version__), done.stderr
+    assert "retrieval_lens" in outside(script, "doctor").stdout
 
 
 @pytest.mark.slow
-def test_its_types_reach_the_user(site, outside):
+def test_its_types_reach_the_user(site, python, outside):
     """pyright's own measure; what it calls unknown is inferred, or comes from libraries."""
+    pyright = Path(sys.executable).with_name("pyright")
     options = ("--verifytypes", "retrieval_lens", "--ignoreexternal", "--outputjson")
-    found = json.loads(outside("pyright", *options).stdout)["typeCompleteness"]
+    done = outside(pyright, *options, "--pythonpath", python)
+    found = json.loads(done.stdout)["typeCompleteness"]
     assert Path(found["pyTypedPath"]) == site / "retrieval_lens" / "py.typed"
     assert sum(found["exportedSymbolCounts"].values()) > 2000
     assert found["missingFunctionDocStringCount"] == found["missingClassDocStringCount"] == 0

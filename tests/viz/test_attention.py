@@ -46,7 +46,7 @@ def test_only_windows_are_shown_each_opened_by_its_position():
 def test_every_recorded_weight_stands_at_its_token_and_the_evidence_is_marked():
     tops = {(2, 0, 1): [(30, 0.5), (61, 0.25), (0, 0.125)], (2, 1, 0): [(31, 0.75)]}
     given = props(attention(trace(tops), 2, heads=[(0, 1), (1, 0)], window=0))
-    assert given["labels"] == ["L0-H1", "L1-H0", "evidence"]
+    assert given["labels"] == ["L0H1", "L1H0", "evidence"]
     seen = {
         token: row for token, row in zip(given["tokens"], given["values"], strict=True) if any(row)
     }
@@ -73,9 +73,9 @@ def test_active_heads_come_first_then_those_that_look_at_the_evidence():
     shown = trace(tops, copy=[(0, 0, 1), (0, 0, 0)])
     assert active_heads(shown, "copy_paste", 0, 4) == [(0, 0), (0, 1), (1, 0), (1, 1)]
     assert props(attention(shown, 0, n_heads=3))["labels"] == [
-        "L0-H0",
-        "L0-H1",
-        "L1-H0",
+        "L0H0",
+        "L0H1",
+        "L1H0",
         "evidence",
     ]
     # at step 1 nothing is active and nothing recorded: layer, then head
@@ -93,7 +93,7 @@ def test_the_caption_tells_the_step_the_scores_and_what_is_not_known():
     text = attention(trace(copy=[(1, 0, 1)]), 1, n_heads=2).local_src
     caption = text[: text.index("</p>")]
     assert "Step 1 looks from position 60, “A”, and generates “B”" in caption
-    assert "L0-H1 (1, active), L0-H0 (0)." in caption
+    assert "L0H1 (1, active), L0H0 (0)." in caption
     assert "Only the 3 most attended positions of each head are recorded" in caption
 
 

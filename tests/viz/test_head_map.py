@@ -23,7 +23,7 @@ def test_numbers_of_any_container_are_drawn_layer_by_head(container):
     figure = head_map(container(NUMBERS))
     assert figure.data[0].z.tolist() == NUMBERS
     assert figure.layout.yaxis.autorange == "reversed", "layer 0 stands on top"
-    assert figure.data[0].hovertext[1][2] == "<b>L1-H2</b><br>value 0.125"
+    assert figure.data[0].hovertext[1][2] == "<b>L1H2</b><br>value 0.125"
 
 
 def test_a_trace_is_drawn_as_the_mean_over_its_steps():

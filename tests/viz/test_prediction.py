@@ -23,8 +23,8 @@ def test_true_above_predicted_below_moved_by_the_offset():
 def test_heads_that_are_named_are_drawn_in_their_order():
     trace = demo_trace()
     figure = viz.prediction(trace, trace.scores["reasoning"], "reasoning", heads=[(3, 2), (0, 0)])
-    assert list(figure.layout.yaxis.ticktext) == ["L3-H2", "L0-H0"]
-    assert list(figure.layout.yaxis2.ticktext) == ["L3-H2", "L0-H0"]
+    assert list(figure.layout.yaxis.ticktext) == ["L3H2", "L0H0"]
+    assert list(figure.layout.yaxis2.ticktext) == ["L3H2", "L0H0"]
 
 
 def test_text_of_tokens_is_escaped():

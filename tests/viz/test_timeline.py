@@ -29,14 +29,14 @@ def test_rows_are_the_heads_of_largest_variance_largest_on_top():
     # variances: always on 0, one of four 3/16, two of four 4/16
     trace = copying({(0, 0): (0, 1, 2, 3), (0, 2): (3,), (1, 1): (0, 1)})
     figure = timeline(trace, n_heads=2)
-    assert names(figure) == ["L1-H1", "L0-H2"]
+    assert names(figure) == ["L1H1", "L0H2"]
     assert figure.layout.yaxis.autorange == "reversed"
     assert figure.data[0].z.tolist() == [[1, 1, 0, 0], [0, 0, 0, 1]]
 
 
 def test_equal_variances_are_ordered_by_layer_then_head():
     trace = copying({(1, 2): (0,), (0, 1): (3,), (1, 0): (1,)})
-    assert names(timeline(trace)) == ["L0-H1", "L1-H0", "L1-H2", "L0-H0", "L0-H2", "L1-H1"]
+    assert names(timeline(trace)) == ["L0H1", "L1H0", "L1H2", "L0H0", "L0H2", "L1H1"]
 
 
 def test_ties_among_many_heads_keep_layer_then_head():
@@ -57,7 +57,7 @@ def test_rounding_does_not_order_heads_of_the_same_numbers():
 def test_named_heads_are_drawn_in_their_order():
     trace = copying({(1, 1): (0,)})
     figure = timeline(trace, heads=[(1, 0), (1, 1)])
-    assert names(figure) == ["L1-H0", "L1-H1"]
+    assert names(figure) == ["L1H0", "L1H1"]
     assert figure.data[0].z.tolist() == [[0, 0, 0, 0], [1, 0, 0, 0]]
 
 
@@ -73,7 +73,7 @@ def test_a_cell_tells_head_step_token_score_and_the_most_attended_token():
     tops = {(0, 1, 1): [(1, 0.75), (0, 0.2)], (2, 1, 1): [(4, 0.5)]}
     figure = timeline(copying({(1, 1): (0, 2)}, tops=tops), n_heads=1)
     first, second, third, _ = figure.data[0].hovertext[0]
-    for part in ("L1-H1", "step 0", "generates a", "copy_paste 1", "␣key (position 1, evidence)"):
+    for part in ("L1H1", "step 0", "generates a", "copy_paste 1", "␣key (position 1, evidence)"):
         assert part in first
     assert "attention 0.75" in first and "active above 0.5" in first and "chance 0.05" in first
     assert "copy_paste 0" in second and "not recorded" in second

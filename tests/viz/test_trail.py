@@ -63,7 +63,7 @@ def test_windows_positions_and_facts_stand_where_they_are():
 def test_the_hover_tells_the_story_and_nothing_runs():
     figure = trail(ANSWER)
     text = parts(figure)["shown to the rewrite"].hovertext[0]
-    assert "<b>heads</b> L18-H6, L3-H0" in text and "Then Brell." in text
+    assert "<b>heads</b> L18H6, L3H0" in text and "Then Brell." in text
     assert "&lt;b&gt;Orle" in text and "tokens 10 to 14" in text
     assert "&lt;i&gt;Brell" in figure.layout.title.text
     told = figure.layout.title.subtitle.text.replace("<br>", " ")

@@ -14,7 +14,7 @@ LABEL, ROW = 88, 16  # pixels, as in map.js
 def walk(n_prompt: int = 60, **more):
     """Five steps of 3 layers of 2 heads, two prompt regions, and known places to look at.
 
-    Copy-paste by head over the steps: L0-H1 at 0; L1-H0 at 0, 1; L2-H1 at 1, 2, 3, 4.
+    Copy-paste by head over the steps: L0H1 at 0; L1H0 at 0, 1; L2H1 at 1, 2, 3, 4.
     """
     import torch
 

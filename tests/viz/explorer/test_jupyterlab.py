@@ -144,7 +144,7 @@ def test_notebook_and_explorer_follow_each_other(lab, browser):
     page.wait_for_selector(".rl-explorer[data-drawn]")
     run_cell(page, 1)
     page.wait_for_selector("[aria-label^='step 2:'][aria-selected=true]")
-    assert chosen(page).startswith("Step 2 of 4") and "Head L1-H0." in chosen(page)
+    assert chosen(page).startswith("Step 2 of 4") and "Head L1H0." in chosen(page)
     # what is done in the browser is known in Python
     page.locator(".rl-token").nth(3).click()
     page.locator("[data-position='12']").first.click()

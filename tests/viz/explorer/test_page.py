@@ -64,7 +64,7 @@ def colour(page, row: int, step: int, side: int = 0, at: tuple[int, int] = (4, 3
 
 def test_a_step_shows_where_its_active_heads_look(shown):
     page = shown(walk())
-    # L2-H1 and L1-H0 are active at step 1: weights .5 on 31, .25 on 3, .75 on 30, .125 on 60
+    # L2H1 and L1H0 are active at step 1: weights .5 on 31, .25 on 3, .75 on 30, .125 on 60
     page.locator(".rl-token").nth(1).click()
     settle(page)
     assert chosen(page) == "Step 1 of 5 (0 to 4) writes “␣b”."
@@ -75,7 +75,7 @@ def test_a_step_shows_where_its_active_heads_look(shown):
     assert "2 of 6 heads are active (copy_paste, active above 0.5, chance 0.05)" in (
         page.locator(".rl-column").text_content()
     )
-    assert page.locator(".rl-chips .rl-link").all_text_contents() == ["L1-H0 1", "L2-H1 1"]
+    assert page.locator(".rl-chips .rl-link").all_text_contents() == ["L1H0 1", "L2H1 1"]
     counts = page.locator(".rl-count").all_text_contents()
     assert counts == ["2", "2", "1", "1", "1"]
 
@@ -91,9 +91,9 @@ def test_a_cell_shows_one_head(shown):
     trace = walk()
     trace.tokens[1] = 31
     page = shown(trace, static=[(2, 1), (0, 0)])
-    assert head_of_row(page, 0) == "L1-H0", "variances: .24, .16 (twice), 0"
+    assert head_of_row(page, 0) == "L1H0", "variances: .24, .16 (twice), 0"
     click_cell(page, 2, 1)
-    assert chosen(page).endswith("Head L2-H1.")
+    assert chosen(page).endswith("Head L2H1.")
     said = page.locator(".rl-column").text_content()
     assert "both: dynamic at this step and static" in said
     assert "looks most at “␣w31” and would copy that: yes" in said
@@ -139,7 +139,7 @@ def test_keys_step_and_change_the_head(shown):
     for key in ("ArrowDown", "ArrowDown", "ArrowDown", "ArrowUp", "ArrowUp", "ArrowUp"):
         press(page, key)
         heads.append(chosen(page).split("Head ")[1])
-    assert heads == ["L1-H0.", "L0-H1.", "L2-H1.", "L0-H1.", "L1-H0.", "L1-H0."]
+    assert heads == ["L1H0.", "L0H1.", "L2H1.", "L0H1.", "L1H0.", "L1H0."]
     press(page, "Escape")
     assert "Head" not in chosen(page)
 
@@ -185,7 +185,7 @@ def test_boxes_that_scroll_keep_the_keys_that_scroll(shown):
     settle(page)
     assert chosen(page).startswith("Step 2 of 5"), "left and right step from there too"
     press(page, "ArrowDown")
-    assert "Head L1-H0." in chosen(page), "from elsewhere all keys are the explorer's"
+    assert "Head L1H0." in chosen(page), "from elsewhere all keys are the explorer's"
 
 
 def title(page, selector: str) -> str:
@@ -206,15 +206,15 @@ def test_hovering_a_token_tells_its_attention(shown):
 
 def test_rows_move_when_they_are_sorted(shown):
     page = shown(walk())
-    assert [head_of_row(page, row) for row in range(3)] == ["L1-H0", "L0-H1", "L2-H1"]
+    assert [head_of_row(page, row) for row in range(3)] == ["L1H0", "L0H1", "L2H1"]
     assert colour(page, 2, 4) == [8, 41, 77] and colour(page, 0, 4) == [255, 255, 255]
     page.get_by_label("rows by").select_option("mean")
     settle(page)
-    assert [head_of_row(page, row) for row in range(3)] == ["L2-H1", "L1-H0", "L0-H1"]
+    assert [head_of_row(page, row) for row in range(3)] == ["L2H1", "L1H0", "L0H1"]
     assert colour(page, 0, 4) == [8, 41, 77] and colour(page, 2, 4) == [255, 255, 255]
     page.get_by_label("rows by").select_option("layer")
     settle(page)
-    assert [head_of_row(page, row) for row in (0, 1, 5)] == ["L0-H0", "L0-H1", "L2-H1"]
+    assert [head_of_row(page, row) for row in (0, 1, 5)] == ["L0H0", "L0H1", "L2H1"]
 
 
 def test_layers_filter_the_map_and_what_is_counted(shown):
@@ -222,11 +222,11 @@ def test_layers_filter_the_map_and_what_is_counted(shown):
     field = page.get_by_label("layers")
     field.fill("0, 2")
     settle(page)
-    assert [head_of_row(page, row) for row in (1, 2, 3)] == ["L0-H1", "L2-H0", "L2-H1"]
+    assert [head_of_row(page, row) for row in (1, 2, 3)] == ["L0H1", "L2H0", "L2H1"]
     assert page.locator(".rl-count").all_text_contents() == ["1", "1", "1", "1", "1"]
     press(page, "Escape")
     assert "1 of 4 heads of the shown layers is active" in page.locator(".rl-column").text_content()
-    assert [weight(page, p) for p in (30, 31)] == ["", "71%"], "L1-H0 is not shown"
+    assert [weight(page, p) for p in (30, 31)] == ["", "71%"], "L1H0 is not shown"
     for bad in ("3", "2-1", "x", "1,"):
         field.fill(bad)
         settle(page)
@@ -254,7 +254,7 @@ def test_the_prompt_is_cut_to_what_matters(shown):
     gaps = page.locator(".rl-gap").all_text_contents()
     assert gaps == ["… 28 tokens …", "… 162 tokens …"]
     press(page, "ArrowRight")
-    assert " w3" in words(page), "L2-H1 looks at 3 as well"
+    assert " w3" in words(page), "L2H1 looks at 3 as well"
     marks = page.locator(".rl-text .rl-evidence").all_text_contents()
     assert marks == [" w30", " w31", " w32"]
 
@@ -312,27 +312,27 @@ def test_a_prompt_token_shows_who_looks_when(shown):
     page.locator("[data-position='30']").click()
     settle(page)
     assert "Prompt token 30, “␣w30”." in chosen(page)
-    # L1-H0 at every step with .75, L2-H1 at step 0 with .5
+    # L1H0 at every step with .75, L2H1 at step 0 with .5
     wanted = [
-        [str(step), "␣b" if step == 1 else "abcde"[step], "L1-H0", "0.75"] for step in range(5)
+        [str(step), "␣b" if step == 1 else "abcde"[step], "L1H0", "0.75"] for step in range(5)
     ]
-    assert rows(page, ".rl-list") == [*wanted, ["0", "a", "L2-H1", "0.5"]]
+    assert rows(page, ".rl-list") == [*wanted, ["0", "a", "L2H1", "0.5"]]
     assert "of 2 heads, in 6 cells" in page.locator(".rl-who").text_content()
     ring = [179, 89, 10]
     marked = [colour(page, row, step, at=(1, 4)) for row, step in [(0, 4), (2, 0), (2, 2)]]
     assert marked[:2] == [ring, ring] and marked[2] != ring
     page.locator(".rl-list .rl-link").last.press("Enter")
     settle(page)
-    assert chosen(page).startswith("Step 0 of 5") and "Head L2-H1." in chosen(page)
+    assert chosen(page).startswith("Step 0 of 5") and "Head L2H1." in chosen(page)
     page.locator(".rl-kind .rl-link").press("Enter")
     settle(page)
     page.keyboard.press("ArrowDown")
     page.keyboard.press("ArrowDown")
     page.keyboard.press("ArrowDown")
     settle(page)
-    assert "Head L2-H1." in chosen(page), "a button that is gone leaves the keys to the explorer"
+    assert "Head L2H1." in chosen(page), "a button that is gone leaves the keys to the explorer"
     press(page, "Escape")
-    assert "Prompt token" not in chosen(page) and "Head L2-H1." in chosen(page)
+    assert "Prompt token" not in chosen(page) and "Head L2H1." in chosen(page)
     assert page.locator(".rl-list").count() == 0
 
 
@@ -351,7 +351,7 @@ def test_hovering_tells_the_cell(shown):
     page = shown(walk(), static=[(2, 1)], selection={"sort": "mean"})
     page.locator(".rl-canvas").hover(position={"x": 88 + 4.5 * column(page), "y": 8})
     assert page.locator(".rl-tip div").all_text_contents() == [
-        "L2-H1 at step 4, writes “e”",
+        "L2H1 at step 4, writes “e”",
         "copy_paste: 1 (active above 0.5, chance 0.05)",
         "both: dynamic at this step and static",
         "looks most at “␣w34”, weight 0.5",

@@ -9,7 +9,7 @@ from tests.viz.explorer.pages import chosen, click_cell, drawn, press, saved, wa
 
 
 def shorter():
-    """Three steps of the same prompt: the second token is another, L2-H1 looks elsewhere."""
+    """Three steps of the same prompt: the second token is another, L2H1 looks elsewhere."""
     trace = walk()
     positions = trace.top_positions[:3].clone()
     positions[1, 2, 1, 0] = 40
@@ -38,7 +38,7 @@ def test_one_cursor_for_both(page):
     assert names == ["clean", "ablated"]
     click_cell(page, 2, 1, side=1)
     assert chosen(page) == (
-        "Step 1 of 5 (0 to 4) clean writes “␣b”, ablated writes “x”. Head L2-H1."
+        "Step 1 of 5 (0 to 4) clean writes “␣b”, ablated writes “x”. Head L2H1."
     )
     assert page.locator("[aria-selected=true]").count() == 2
     columns = page.locator(".rl-column").all_text_contents()

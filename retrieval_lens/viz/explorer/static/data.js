@@ -36,7 +36,7 @@ function readPayload(meta, data) {
 }
 
 function headName(data, head) {
-  return `L${Math.floor(head / data.n_heads)}-H${head % data.n_heads}`;
+  return `L${Math.floor(head / data.n_heads)}H${head % data.n_heads}`;
 }
 
 // Spaces at the ends of a token are shown where it does not stand in running text.
