@@ -54,11 +54,13 @@ pages = Sybil(
     parsers=[PythonCodeBlockParser()],
     patterns=["README.md", "docs/*.md", "docs/**/*.md"],
     fixtures=["_in_an_empty_folder"],
+    teardown=dict.clear,  # a page's models go with it
 )
 docstrings = Sybil(
     parsers=[PythonCodeBlockParser()],
     patterns=["retrieval_lens/**/*.py"],
     document_types={".py": PythonDocStringDocument},
     fixtures=["_in_an_empty_folder", "rl", "model", "tracer", "example", "trace"],
+    teardown=dict.clear,
 )
 pytest_collect_file = (pages + docstrings).pytest()
