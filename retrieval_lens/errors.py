@@ -2,18 +2,18 @@
 
 ```
 RetrievalLensError
-├── InputError (also a ValueError)     what was passed in cannot be used
-│   ├── EvidenceError                  evidence missing, ambiguous, empty or cut off
-│   ├── ContextLengthError             prompt and response do not fit the model's context
-│   ├── InvalidExampleError            no valid prompt can be made of it (its facts are cut off)
-│   ├── ChatTemplateError              the tokenizer's chat template is missing or drops text
-│   └── UnknownNameError               a name that nothing is registered under
-├── ModelError                         the model cannot be loaded, or cannot be trusted
-│   ├── CheckpointError                weights missing, damaged, or not to be fetched
-│   └── UnsupportedModelError          loaded, but its attention cannot be read or edited
-├── NumericalError                     NaN or infinity where a number must be
-├── GridError                          a cell of a grid failed; finished cells are kept
-└── FileFormatError                    a file that is damaged or not ours
+├── InputError (also a ValueError)
+│   ├── EvidenceError
+│   ├── ContextLengthError
+│   ├── InvalidExampleError
+│   ├── ChatTemplateError
+│   └── UnknownNameError
+├── ModelError
+│   ├── CheckpointError
+│   └── UnsupportedModelError
+├── NumericalError
+├── GridError
+└── FileFormatError
 ```
 
 Each message says what was received, what was wanted, and what to do.

@@ -122,7 +122,7 @@ def load_tensors(path: str | Path, kind: str, version: int = 1) -> "tuple[dict[s
 def digest(content: Any) -> str:
     """A short fingerprint of JSON types.
 
-    Example:
+    Examples:
         >>> digest({"b": 1, "a": 2}) == digest({"a": 2, "b": 1})
         True
     """

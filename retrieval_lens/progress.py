@@ -31,7 +31,7 @@ def progress_bar(description: str, total: int, enabled: bool = True) -> Iterator
         total: Pieces in all.
         enabled: False shows nothing.
 
-    Example:
+    Examples:
         >>> with progress_bar("counting", total=3) as advance:
         ...     for _ in range(3):
         ...         advance()

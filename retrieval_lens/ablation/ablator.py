@@ -47,7 +47,7 @@ class Ablator:
         UnknownNameError: No such mode.
         InputError: `"mean"` without a reference, or a reference that nothing uses.
 
-    Example:
+    Examples:
         ```python
         ablator = rl.Ablator(model)
         run = ablator.generate(example, rl.Dynamic(), max_new_tokens=4)
@@ -81,7 +81,7 @@ class Ablator:
             InputError: A head out of range, or a set that needs decode steps.
             EvidenceError: `"knockout"` without evidence.
 
-        Example:
+        Examples:
             ```python
             hooks = rl.Ablator(model).hooks(["L18H6"])
             logits = model.run_with_hooks(example.token_ids[None], fwd_hooks=hooks)
@@ -105,7 +105,7 @@ class Ablator:
         The hooks are gone afterwards, also after an exception; yours stay. Arguments and errors
         are those of `hooks`.
 
-        Example:
+        Examples:
             ```python
             with rl.Ablator(model).ablate(["L18H6", "L17H3"]):
                 logits = model(example.token_ids[None])
@@ -128,7 +128,7 @@ class Ablator:
     ) -> AblatedRun:
         """Decode one example greedily under ablation; see `generate_many` for the arguments.
 
-        Example:
+        Examples:
             ```python
             run = rl.Ablator(model).generate(example, rl.Dynamic(k=2), max_new_tokens=4)
             ```
@@ -159,7 +159,7 @@ class Ablator:
             example: Prompt and evidence.
             conditions: By name: a `HeadSet`, one `HeadSet` a step, a `StepHeads` such as
                 `Dynamic()`, or None to mask nothing.
-            max_new_tokens: Most decode steps.
+            max_new_tokens: At most so many decode steps.
             scope: `"query"` masks the current query of every decode step; `"all"` every position,
                 prefill included (fixed sets only).
             keep_kv: What later steps see of a masked one: the `"ablated"` pass's keys and values,
@@ -215,7 +215,7 @@ class Ablator:
         Returns:
             step, n_heads, delta_log_prob (nats), kl (nats), is_retrieval.
 
-        Example:
+        Examples:
             ```python
             effect = rl.Ablator(model).step_effect(trace, rl.Dynamic())
             effect.groupby("is_retrieval").delta_log_prob.mean()
@@ -241,7 +241,7 @@ class Ablator:
         Args:
             trace_or_example: The clean trace, or an example to trace first.
             conditions: As in `generate_many`.
-            max_new_tokens: Most steps, where an example is traced.
+            max_new_tokens: At most so many steps, where an example is traced.
             engine: As in tracing.
             prefix: From `prefill_prefix`.
             batch_size: Most conditions at a time; None takes all.

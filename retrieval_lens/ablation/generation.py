@@ -241,7 +241,7 @@ def decode(
         opened: Makes a decoder.
         batches: Rows that run together.
         setting: What they share.
-        max_new_tokens: Most steps.
+        max_new_tokens: At most so many steps.
         advance: Called after every step.
     """
     if setting.whole or len(batches[0]) > 1:

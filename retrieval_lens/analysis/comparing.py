@@ -46,7 +46,7 @@ def mcnemar(a: Any, b: Any) -> McNemar:
         InputError: No pair, different lengths, or a value other than 0 and 1.
         NumericalError: A value is NaN or infinite.
 
-    Example:
+    Examples:
         >>> mcnemar([1, 1, 1, 1, 0], [0, 0, 0, 0, 0]).p
         0.125
     """
@@ -70,7 +70,7 @@ def wilson(successes: Any, n: Any, *, confidence: float | int = 0.95) -> Interva
     Raises:
         InputError: Not whole numbers with 0 <= successes <= n and n >= 1.
 
-    Example:
+    Examples:
         >>> found = wilson(5, 5)
         >>> found.value, round(found.low, 3), found.high
         (1.0, 0.566, 1.0)
@@ -97,7 +97,7 @@ def holm(pvalues: Any) -> Float[np.ndarray, " _"]:
         InputError: No p-value, or one outside 0 to 1.
         NumericalError: One is NaN.
 
-    Example:
+    Examples:
         >>> holm([0.01, 0.04, 0.03]).round(3).tolist()
         [0.03, 0.06, 0.06]
     """

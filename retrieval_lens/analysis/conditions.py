@@ -56,7 +56,7 @@ def compare_conditions(
         InputError: A unit twice in a condition, in two strata, or no other condition.
         NumericalError: A value is NaN or infinite.
 
-    Example:
+    Examples:
         >>> frame = pd.DataFrame(
         ...     {"example_id": [*"abcabc"], "condition": ["none"] * 3 + ["dynamic"] * 3}
         ...     | {"exact": [1, 1, 1, 0, 0, 1]}

@@ -64,7 +64,7 @@ def resample_weights(
     Raises:
         InputError: Not one stratum, or not one group, an example.
 
-    Example:
+    Examples:
         >>> resample_weights(4, "aabb", n_resamples=3, seed=0)[:, :2].sum(1).tolist()
         [2.0, 2.0, 2.0]
         >>> weights = resample_weights(3, None, n_resamples=9, seed=0, groups="aab")

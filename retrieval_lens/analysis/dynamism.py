@@ -77,7 +77,7 @@ def dynamism(
         UnknownNameError: No such score in a trace.
         NumericalError: A score is NaN.
 
-    Example:
+    Examples:
         ```python
         frame = rl.analysis.dynamism([trace], n_resamples=100)
         frame[frame.statistic == "mean_active"]

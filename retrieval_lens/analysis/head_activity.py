@@ -37,7 +37,7 @@ def head_activity(
     Raises:
         InputError: No trace, different models, or an example twice.
 
-    Example:
+    Examples:
         ```python
         rl.analysis.head_activity([trace]).kind.value_counts()
         ```

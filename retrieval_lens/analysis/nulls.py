@@ -19,7 +19,7 @@ def jaccard_matrix(
 ) -> Float[np.ndarray, "step_a step_b"]:
     """Jaccard of every set of `a` with every set of `b`; 1 where both are empty.
 
-    Example:
+    Examples:
         >>> import numpy as np
         >>> jaccard_matrix(np.array([[True, True, False]]), np.array([[True, False, True]]))
         array([[0.33333333]])
@@ -38,7 +38,7 @@ def bernoulli_jaccard(
         With two empty steps counted as 1, and over pairs of non-empty steps alone (NaN if no
         head is ever active).
 
-    Example:
+    Examples:
         >>> import numpy as np
         >>> [float(found[0].round(6)) for found in bernoulli_jaccard(np.array([[1.0, 1.0]]))]
         [1.0, 1.0]

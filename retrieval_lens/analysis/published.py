@@ -40,7 +40,7 @@ def published_table(name: str) -> pd.DataFrame:
     Raises:
         UnknownNameError: No table of that name.
 
-    Example:
+    Examples:
         >>> table = published_table("table1")
         >>> dict(zip(table["model"], table["unique_heads"].tolist()))["llama3.1-8b"]
         238
@@ -71,7 +71,7 @@ def beside_paper(
         InputError: `frame` is not of `dynamism`, or holds no comparison with static heads and
             the table is `table5`.
 
-    Example:
+    Examples:
         ```python
         frame = rl.analysis.dynamism([trace], n_resamples=100)
         rl.analysis.beside_paper(frame)

@@ -81,7 +81,7 @@ def bootstrap_mean(
         InputError: No value, not one number an example, or a parameter out of range.
         NumericalError: A value is NaN or infinite.
 
-    Example:
+    Examples:
         >>> bootstrap_mean([0.0, 1.0, 1.0, 1.0]).value
         0.75
     """
@@ -116,7 +116,7 @@ def paired_bootstrap(
         InputError: No pair, different lengths, or a parameter out of range.
         NumericalError: A value is NaN or infinite.
 
-    Example:
+    Examples:
         >>> found = paired_bootstrap([0.1, 0.2, 0.3], [0.0, 0.1, 0.1])
         >>> round(found.value, 3), found.p < 0.01
         (0.133, True)

@@ -56,7 +56,7 @@ def test_retest(
         UnknownNameError: No such score in a trace.
         NumericalError: A score is NaN.
 
-    Example:
+    Examples:
         ```python
         here, there = [
             tracer.trace(rl.needle_example(model.tokenizer, 40, haystack=name), max_new_tokens=4)

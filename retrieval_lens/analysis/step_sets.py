@@ -39,7 +39,7 @@ class StepSets:
         InputError: No step, no head, or parts of different lengths.
         NumericalError: A score is NaN.
 
-    Example:
+    Examples:
         >>> import torch
         >>> StepSets(torch.ones(3, 2, 2, dtype=torch.bool), "by hand").n_steps
         3
@@ -97,7 +97,7 @@ def step_sets(trace: Trace, score: str | StepScore = "copy_paste") -> StepSets:
         InputError: The trace has no step, or did not observe what the score needs.
         NumericalError: A score is NaN.
 
-    Example:
+    Examples:
         ```python
         sets = rl.analysis.step_sets(trace)
         sets.active.sum((1, 2)), sets.meta["haystack"]

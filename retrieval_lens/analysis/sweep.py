@@ -60,7 +60,7 @@ def score_sweep(
     Raises:
         InputError: No trace, no variant, something else, or a variant that was not traced.
 
-    Example:
+    Examples:
         ```python
         variants = [rl.Reasoning(times_chance=times) for times in (2, 0, 4)]
         frame = rl.analysis.score_sweep([trace], variants)

@@ -47,7 +47,7 @@ def unique_heads_curve(
         UnknownNameError: No such score in a trace.
         NumericalError: A score is NaN.
 
-    Example:
+    Examples:
         ```python
         rl.analysis.unique_heads_curve([trace]).tail(1)
         ```

@@ -51,7 +51,9 @@ def run(
     mode: Annotated[Texts, typer.Option(help="zero, mean, uniform or knockout.")] = None,
     score: Annotated[Texts, typer.Option(help="copy_paste or reasoning.")] = None,
     detection_seeds: Integers = None,
-    max_new_tokens: Annotated[int | None, typer.Option(help="Most decode steps.")] = None,
+    max_new_tokens: Annotated[
+        int | None, typer.Option(help="At most so many decode steps.")
+    ] = None,
     batch_size: Annotated[int | None, typer.Option(help="Rows at a time.")] = None,
     workers: Annotated[int, typer.Option(help="Copies of the model at a time.")] = 1,
     executor: Annotated[str, typer.Option(help="local or ray.")] = "local",

@@ -23,7 +23,7 @@ Haystack = Annotated[
     typer.Option(help="mixed, letters, workshop, coast, essays, a text file, or a folder."),
 ]
 Needle = Annotated[str, typer.Option(help="magic_word (a UUID), ticket_number or boat_name.")]
-MaxNewTokens = Annotated[int, typer.Option(help="Most decode steps.")]
+MaxNewTokens = Annotated[int, typer.Option(help="At most so many decode steps.")]
 FIGURES = (".html", ".png", ".svg", ".pdf")
 TABLES = (".csv", ".parquet")
 Folder = Annotated[Path, typer.Option(help="Where the files are written; made if missing.")]
@@ -32,7 +32,7 @@ Folder = Annotated[Path, typer.Option(help="Where the files are written; made if
 def names(text: str | None) -> list[str] | None:
     """The parts of `a,b`; None stays None, so that a default can take its place.
 
-    Example:
+    Examples:
         >>> names("coast, essays")
         ['coast', 'essays']
     """
@@ -47,7 +47,7 @@ def integers(option: str, text: str | None) -> list[int] | None:
     Raises:
         InputError: Something else, with the option's name.
 
-    Example:
+    Examples:
         >>> integers("--seeds", "0-2,7")
         [0, 1, 2, 7]
         >>> integers("--questions", "1-7:2")
@@ -75,7 +75,7 @@ def numbers(option: str, text: str | None) -> list[float] | None:
     Raises:
         InputError: Something else, with the option's name.
 
-    Example:
+    Examples:
         >>> numbers("--depths", "0,0.5")
         [0.0, 0.5]
     """
@@ -123,7 +123,7 @@ def write_figure(figure: Any, path: Path, title: str) -> None:
 def with_interval(row: Any) -> str:
     """A value with its interval, where it has one.
 
-    Example:
+    Examples:
         >>> with_interval({"value": 0.5, "low": 0.25, "high": float("nan")})
         '0.500'
     """

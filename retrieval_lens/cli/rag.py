@@ -37,7 +37,7 @@ Calibration = Annotated[
 ]
 Seed = Annotated[int, typer.Option(help="Of the layout and of strategies that draw.")]
 AnswerTokens = Annotated[
-    int | None, typer.Option(help="Most tokens of an answer; 256 if not given.")
+    int | None, typer.Option(help="At most so many tokens of an answer; 256 if not given.")
 ]
 CALIBRATION = "rag_calibration"
 

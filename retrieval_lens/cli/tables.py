@@ -20,8 +20,9 @@ def summary(trace: Trace) -> str:
     """Metrics, and how many head-steps are active by Eq. 1, in both readings, and by Eq. 2."""
     metrics = "  ".join(f"{name} {value:.2f}" for name, value in trace.metrics.items())
     counts = [int(trace.active(n).sum()) for n in ("copy_paste", "copy_paste_position")]
-    copying = f"copy-paste head-steps: {counts[0]} by token, {counts[1]} by position"
-    return f"{metrics}\n{copying}\nreasoning head-steps: {int(trace.active('reasoning').sum())}"
+    copying = f"copy-paste {counts[0]} by token, {counts[1]} by position of the token"
+    reasoning = f"reasoning {int(trace.active('reasoning').sum())}"
+    return f"{metrics}\nhead-steps (a head that is active at a step): {copying}; {reasoning}"
 
 
 def head_name(layer: int, head: int) -> str:

@@ -117,7 +117,7 @@ class Group:
 def group(defaults: Mapping[str, Any], **given: Any) -> Group:
     """Options of one task, with `defaults` before `DEFAULTS` where they were not given.
 
-    Example:
+    Examples:
         >>> found = group({"n_tokens": 100}, n_tokens=None, needle="boat_name")
         >>> dict(found.values), found.given
         ({'n_tokens': 100, 'needle': 'boat_name'}, ('--needle',))
@@ -152,7 +152,7 @@ def paragraphs(text: str) -> list[int | None]:
     Raises:
         InputError: Something else.
 
-    Example:
+    Examples:
         >>> paragraphs("4, all")
         [4, None]
     """

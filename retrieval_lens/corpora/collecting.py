@@ -51,7 +51,7 @@ def collect(
         hidden_at: Hook names whose last-token state is kept at each step.
         hidden_dtype: What hidden states are stored in: `float32`, `float16` or `bfloat16`; the last
             two take half the space.
-        max_new_tokens: Most decode steps.
+        max_new_tokens: At most so many decode steps.
         n_top: How many of the most attended positions are kept.
         batch_size: Examples at a time.
         allow_other_versions: Go on with traces that other package versions made.
@@ -68,7 +68,7 @@ def collect(
         NumericalError: NaN in the attention, or hidden states too large for `hidden_dtype`.
         OSError: A trace cannot be written (a full disk, say); what is finished stays.
 
-    Example:
+    Examples:
         ```python
         corpus = rl.collect(model, [example], "a_corpus", max_new_tokens=4)
         frame = rl.analysis.dynamism(corpus)

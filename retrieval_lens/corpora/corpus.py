@@ -37,7 +37,7 @@ class Corpus(Sequence[Trace]):
         path: The folder.
         manifest: Configuration and versions, as JSON types.
 
-    Example:
+    Examples:
         ```python
         corpus = rl.collect(model, [example], "a_corpus", max_new_tokens=4)
         corpus[0].scores["copy_paste"].shape  # [step, layer, head]
@@ -120,7 +120,7 @@ def read_trace(path: Path) -> Trace:
 def file_name(example_id: str) -> str:
     """The name of an example's file.
 
-    Example:
+    Examples:
         >>> file_name("needle 1/2")
         'needle_1_2-46c95d6c.safetensors'
     """

@@ -19,7 +19,7 @@ def places(scores: Sequence[float | int], k: int) -> tuple[list[float], int]:
     Returns:
         A chance for each rank that has one, and how many heads tie for the last places.
 
-    Example:
+    Examples:
         >>> places([0.9, 0.2, 0.2, 0.2, 0.0], k=2)
         ([1.0, 0.3333333333333333, 0.3333333333333333, 0.3333333333333333], 3)
         >>> places([0.9, 0.2, 0.1], k=2)
@@ -39,7 +39,7 @@ def places(scores: Sequence[float | int], k: int) -> tuple[list[float], int]:
 def spearman(x: Sequence[float | int], y: Sequence[float | int]) -> tuple[float, str | None]:
     """Spearman's rho, or NaN and why there is none.
 
-    Example:
+    Examples:
         >>> round(spearman([1, 2, 3, 4], [1, 3, 2, 4])[0], 6)
         0.8
         >>> spearman([1, 2, 3], [0, 0, 0])[1]

@@ -50,7 +50,7 @@ def compare_heads(
         InputError: Lists for different numbers of heads, `k` larger than a list, or something else
             than a list.
 
-    Example:
+    Examples:
         >>> a = HeadSet(["L0H1", "L2H0", "L1H1"], scores=[0.9, 0.5, 0.1])
         >>> found = compare_heads(a, HeadSet(["L2H0", "L0H0"]), k=2)
         >>> found["overlap"], found["shared"], found["rank_correlation_note"]

@@ -27,7 +27,7 @@ def detect(
         model: A `TransformerBridge`.
         examples: The detection corpus; the lists that come out refuse to be judged on it.
         detector: A `HeadDetector`; None is `Wu()`.
-        max_new_tokens: Most decode steps.
+        max_new_tokens: At most so many decode steps.
         batch_size: Examples that run together.
         progress: Show a progress bar when it takes more than two seconds.
 
@@ -39,7 +39,7 @@ def detect(
             detector.
         ContextLengthError: An example does not fit; nothing is run before all are known to.
 
-    Example:
+    Examples:
         ```python
         examples = [rl.needle_example(model.tokenizer, 40, seed=seed) for seed in (0, 1)]
         mean = rl.detectors.ScoreMean(rl.Reasoning())
@@ -76,7 +76,7 @@ def detect_heads(
         least the threshold), `n_samples`, `n_used` (examples that passed the detector's gate),
         `example_ids`, `n_layers`, `n_heads`, `model`, `conventions`.
 
-    Example:
+    Examples:
         ```python
         examples = [rl.needle_example(model.tokenizer, 40, seed=seed) for seed in (0, 1)]
         mean = rl.detectors.ScoreMean(rl.CopyPaste())

@@ -52,7 +52,7 @@ class HeadKV(TraceDetector):
         InputError: `min_f1` outside [0, 1), a threshold that is not above 0, or an `f1` that cannot
             be called.
 
-    Example:
+    Examples:
         ```python
         anyhow = rl.detectors.HeadKV(f1=lambda response, answer: 1.0)  # no gate
         rl.detectors.detect(model, [example], anyhow, max_new_tokens=4).heads(3)

@@ -63,7 +63,7 @@ class QRHead(HeadDetector):
     Raises:
         InputError: An unknown `gold`, an empty `null_query`, or a number that is not above 0.
 
-    Example:
+    Examples:
         ```python
         rl.detectors.detect(model, [example], rl.detectors.QRHead()).heads(3)
         ```
@@ -157,7 +157,7 @@ def document_score(
 ) -> Float[Tensor, "layer head"]:
     """Sum over a document's tokens but those at or below mean - `n_std` standard deviations.
 
-    Example:
+    Examples:
         >>> document_score(torch.tensor([[[1.0, 1.0, 1.0, 1.0, 1.0, 1.0, -9.0]]]))
         tensor([[6.]])
     """

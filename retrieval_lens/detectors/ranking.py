@@ -24,7 +24,7 @@ def as_head_set(ranking: Any, k: Any = None) -> HeadSet:
     Raises:
         InputError: Something else, a frame without the columns, or `k` out of range.
 
-    Example:
+    Examples:
         ```python
         ranking = rl.detectors.ScoreMean().from_traces([trace], [example]).frame()
         rl.detectors.as_head_set(ranking, k=3).scores

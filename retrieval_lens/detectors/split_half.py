@@ -39,7 +39,7 @@ def split_half(
     Raises:
         InputError: `k` or `n_splits` below 1, or more heads asked for than there are.
 
-    Example:
+    Examples:
         ```python
         mean = rl.detectors.ScoreMean()
         split_half = rl.detectors.split_half(mean.from_traces([trace], [example]), k=5)

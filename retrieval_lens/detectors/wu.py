@@ -84,7 +84,7 @@ def rouge1_recall(needle: str, response: str) -> float:
 
     Words are runs of Latin letters and digits; a needle without any has recall 0.
 
-    Example:
+    Examples:
         >>> rouge1_recall("The magic words are 12 34.", "Magic word: 12")
         0.5
     """

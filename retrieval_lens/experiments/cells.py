@@ -16,7 +16,7 @@ from retrieval_lens.experiments.grid import Grid, Place
 class Cell:
     """One prompt of one model in one stage.
 
-    Example:
+    Examples:
         >>> Cell.at("own", "smollm2-135m", {"needle": "magic_word", "depth": 0.5, "seed": 3}).key
         'own-smollm2-135m-magic_word-0.5-3'
     """
@@ -57,7 +57,7 @@ def grid_cells(grid: Grid, model: str | None = None) -> dict[str, list[Cell]]:
         grid: What is run.
         model: Its cells alone; None takes those of all models.
 
-    Example:
+    Examples:
         >>> from retrieval_lens.experiments import NeedleGrid
         >>> grid = NeedleGrid(n_tokens=100, depths=0.5, seeds=(0, 1), detection_seeds=9)
         >>> {stage: len(cells) for stage, cells in grid_cells(grid).items()}

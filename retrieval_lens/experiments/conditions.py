@@ -95,7 +95,7 @@ class Variant:
     def label(self) -> str:
         """Name that tells it from the other variants of a grid.
 
-        Example:
+        Examples:
             >>> Variant("random_k", k=5, draw=0).label
             'random_k k=5 draw=0'
         """
@@ -120,7 +120,7 @@ def register_condition(condition: Condition) -> None:
 def condition_names() -> list[str]:
     """The names of all conditions, sorted.
 
-    Example:
+    Examples:
         >>> "static_by_count" in condition_names()
         True
     """
@@ -141,7 +141,7 @@ def condition(name: str) -> Condition:
 def variants(names: tuple[str, ...], ks: tuple[int, ...], n_draws: int) -> list[Variant]:
     """Every variant of the named conditions, in order.
 
-    Example:
+    Examples:
         >>> [v.label for v in variants(("none", "dynamic_k"), (1, 5), n_draws=2)]
         ['none', 'dynamic_k k=1', 'dynamic_k k=5']
     """

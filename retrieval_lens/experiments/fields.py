@@ -25,7 +25,7 @@ def whole_numbers(name: str, value: Any) -> tuple[int, ...]:
 def slug(name: str) -> str:
     """The name of a haystack or a model in file names.
 
-    Example:
+    Examples:
         >>> slug("coast"), slug("/data/my essays.txt")
         ('coast', 'my_essays.txt')
     """

@@ -54,7 +54,7 @@ def matched_count(results: Iterable[Any], measure: str) -> int:
     For `generate` these are the steps of the ablated responses, for `step_effect` those of the
     clean ones.
 
-    Example:
+    Examples:
         >>> matched_count([{"runs": {"dynamic": {"masked": [[3, 5], [], [1]]}}}], "generate")
         1
     """

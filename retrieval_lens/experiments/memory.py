@@ -15,7 +15,7 @@ def with_enough_memory(run: Callable[[int], T], n_rows: int) -> tuple[T, int]:
     Returns:
         What `run` returned, and the rows that it took.
 
-    Example:
+    Examples:
         >>> with_enough_memory(lambda n_rows: f"{n_rows} at once", n_rows=8)
         ('8 at once', 8)
     """

@@ -41,7 +41,7 @@ class NeedleGrid(AblationGrid):
         mode: How a head is masked: zero, mean, uniform or knockout.
         scope: Where: `query`, the current row in decode, or `all` positions (fixed sets only).
         keep_kv: Keys and values kept for later steps: of the `ablated` pass, or the `clean` one.
-        max_new_tokens: Most steps of a response.
+        max_new_tokens: At most so many steps of a response.
         score: By which heads are dynamic, and ranked: copy_paste or reasoning.
         detection_seeds: Of the detection corpus, none of them in `seeds`; empty for no corpus.
         detection_n_tokens: Its lengths; those of the grid by default.
@@ -55,7 +55,7 @@ class NeedleGrid(AblationGrid):
         InputError: A value out of range, twice, or seeds that detection and grid share.
         UnknownNameError: No such condition, measure, needle, mode …; the known ones are listed.
 
-    Example:
+    Examples:
         >>> grid = NeedleGrid(n_tokens=[100, 200], depths=[0.5], seeds=[0, 1])
         >>> NeedleGrid.from_json(grid.as_json()) == grid
         True

@@ -34,7 +34,7 @@ class QuestionGrid(QuestionPrompts, AblationGrid):
         InputError: A value out of range, twice, or questions that detection and grid share.
         UnknownNameError: No such order, condition, measure ...; the known ones are listed.
 
-    Example:
+    Examples:
         >>> grid = QuestionGrid(questions=range(4), detection_questions=[4, 5], n_paragraphs=4)
         >>> len(grid.places(detection=False)), len(grid.places(detection=True))
         (4, 2)

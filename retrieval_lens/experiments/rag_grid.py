@@ -62,7 +62,7 @@ class RagGrid(QuestionPrompts):
             given.
         UnknownNameError: No such strategy, order or setting; the known ones are listed.
 
-    Example:
+    Examples:
         >>> grid = RagGrid(questions=3, strategies=["no_context", "oracle_dynamic"], k=(5, 10))
         >>> print(*(variant.label for variant in grid.stage_variants("answer")), sep=", ")
         no_context, oracle_dynamic k=5, oracle_dynamic k=10

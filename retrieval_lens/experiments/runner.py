@@ -80,7 +80,7 @@ def run_grid(
             stays, and the same call goes on.
         OSError: A result cannot be written (a full disk, say).
 
-    Example:
+    Examples:
         ```python
         from retrieval_lens.experiments import NeedleGrid, run_grid
 

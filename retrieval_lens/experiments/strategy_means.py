@@ -28,7 +28,7 @@ def strategy_means(frame: Any, measures: Sequence[str] = MEASURES) -> Any:
         InputError: Several models, or no valid row.
         UnknownNameError: No such column.
 
-    Example:
+    Examples:
         >>> import pandas as pd
         >>> rows = [("bm25", None, "a", 0.5), ("static", 5, "a", 0.0), ("static", 5, "a", 1.0)]
         >>> found = pd.DataFrame(rows, columns=["condition", "k", "question_id", "f1"])

@@ -64,7 +64,7 @@ def dynamic_heads(
         UnknownNameError: No such score in the trace.
         InputError: `k` is negative.
 
-    Example:
+    Examples:
         ```python
         [len(heads) for heads in rl.dynamic_heads(trace)]
         ```

@@ -11,7 +11,7 @@ _SPELLED = re.compile(r"L?(\d+)[H.-](\d+)")
 class Head(NamedTuple):
     """One attention head; printed as `L18H6`.
 
-    Example:
+    Examples:
         >>> str(Head(18, 6)), Head.parse("L18H6") == Head.parse("18-6") == (18, 6)
         ('L18H6', True)
     """

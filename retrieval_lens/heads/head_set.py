@@ -39,7 +39,7 @@ class HeadSet(Set[Head]):
     Raises:
         InputError: A head twice, a negative index, or scores that do not fit or are not finite.
 
-    Example:
+    Examples:
         >>> a = HeadSet([Head(1, 0), Head(0, 2)], scores=[0.9, 0.5])
         >>> print(a | HeadSet(["L3H3"]), a & HeadSet([(0, 2)]), a.top(1).scores)
         L1H0 L0H2 L3H3 L0H2 (0.9,)

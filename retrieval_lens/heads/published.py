@@ -62,7 +62,7 @@ def published_heads(
             or `k` out of range.
         UnknownNameError: No such format.
 
-    Example:
+    Examples:
         ```python
         from pathlib import Path
 

@@ -24,7 +24,7 @@ def random_heads(
     Raises:
         InputError: More heads asked for than there are.
 
-    Example:
+    Examples:
         >>> random_heads((30, 9), k=3, seed=0)
         HeadSet(3 heads: L21H8 L23H8 L2H2)
     """

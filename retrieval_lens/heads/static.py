@@ -30,7 +30,7 @@ def static_heads(
         InputError: No trace, different models, or `k` out of range.
         UnknownNameError: No such score in a trace.
 
-    Example:
+    Examples:
         ```python
         static = rl.static_heads([trace], k=20)
         static.top(3), static.scores[:3]

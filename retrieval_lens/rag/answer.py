@@ -1,17 +1,4 @@
-"""An answer with its trail: what was drafted, why it was rejected, what was shown, what came of it.
-
-| metric | meaning |
-|---|---|
-| those of `tasks.response_metrics` | how right it is; `truncated`: `max_tokens` ended it |
-| `evidence_recall` | share of the evidence tokens that were visible at least once |
-| `revealed_share` | share of the context tokens that were visible at least once |
-| `n_retrievals` | how often something was retrieved |
-| `n_rounds` | how many drafts there were |
-
-What the first retrieval alone showed is `first_recall` and `first_share`: up to there all
-strategies that retrieve are in the same place, so that these two are matched where the sums over an
-answer are not.
-"""
+"""An answer with its trail: what was drafted, why it was rejected, what was shown."""
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
@@ -70,12 +57,24 @@ class Round:
 
 @dataclass(frozen=True)
 class Answer:
-    """What `rag.answer` returns.
+    """What `rag.answer` returns: an answer with its trail.
+
+    | metric | meaning |
+    |---|---|
+    | those of `tasks.response_metrics` | how right it is; `truncated`: `max_tokens` ended it |
+    | `evidence_recall` | share of the evidence tokens that were visible at least once |
+    | `revealed_share` | share of the context tokens that were visible at least once |
+    | `n_retrievals` | how often something was retrieved |
+    | `n_rounds` | how many drafts there were |
+
+    What the first retrieval alone showed is `first_recall` and `first_share`: up to there all
+    strategies that retrieve are in the same place, so that these two are matched where the sums
+    over an answer are not.
 
     Attributes:
         text: The answer, special tokens removed.
         tokens: Its ids, without the end-of-sequence token.
-        metrics: The table above.
+        metrics: Those of the table.
         rounds: In order.
         stopped_by: `end_of_text`, `stop_text`, `max_tokens` or `no_growth`.
         provenance: Example, context, strategy, settings, seed, model and versions, JSON-able.

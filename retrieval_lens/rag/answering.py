@@ -48,7 +48,7 @@ def answer(
         UnsupportedModelError: Context cannot be hidden from this model.
         NumericalError: NaN in logits or attention.
 
-    Example:
+    Examples:
         ```python
         from retrieval_lens.rag import OracleDynamic, Settings, answer
 

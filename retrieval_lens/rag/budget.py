@@ -43,7 +43,7 @@ def bm25_spans(
         InputError: Spans and texts that do not match, an empty span, or more tokens asked for than
             the sentences have.
 
-    Example:
+    Examples:
         >>> texts = ["Rain fell.", "Curie won twice.", "Bread is cheap."]
         >>> bm25_spans("Who was Curie?", [(0, 3), (3, 8), (8, 12)], texts, 6)
         [(0, 1), (3, 8)]
@@ -80,7 +80,7 @@ def random_spans(context: Any, lengths: Sequence[Any], seed: Any) -> list[Span]:
     Raises:
         InputError: An empty context, windows that do not fit in, or a number out of range.
 
-    Example:
+    Examples:
         >>> random_spans((10, 50), [5, 8], seed=0)
         [(34, 39), (42, 50)]
     """

@@ -82,7 +82,7 @@ def calibrate_threshold(
         ContextLengthError: As in `answer`.
         NumericalError: As in `answer`.
 
-    Example:
+    Examples:
         ```python
         from retrieval_lens.rag import Settings, calibrate_threshold
 

@@ -12,7 +12,7 @@ def whole(name: str, value: Any, least: int) -> int:
     Raises:
         InputError: It is none.
 
-    Example:
+    Examples:
         >>> whole("gap", 8, 0)
         8
     """
@@ -31,7 +31,7 @@ def span(name: str, value: Any) -> tuple[int, int]:
     Raises:
         InputError: No pair of whole numbers with 0 <= start < end.
 
-    Example:
+    Examples:
         >>> span("context", (2, 5))
         (2, 5)
     """

@@ -27,7 +27,7 @@ Filter = Callable[[str, Sequence[Word]], list[bool]]
 def stop_words(text: str, words: Sequence[Word]) -> list[bool]:
     """Whether each word is none of scikit-learn's stop words.
 
-    Example:
+    Examples:
         >>> stop_words("The cat's", [Word("The", 0, 1, 0), Word("cat's", 1, 3, 4)])
         [False, True]
     """

@@ -111,7 +111,7 @@ def overlapping(offsets: Sequence[Span], characters: Span) -> Span:
     Raises:
         InputError: There is none.
 
-    Example:
+    Examples:
         >>> overlapping([(0, 3), (3, 7), (7, 9)], (4, 8))
         (1, 3)
     """

@@ -56,7 +56,7 @@ class RIND:
             asked for and missing.
         UnknownNameError: No such attention, words or factor.
 
-    Example:
+    Examples:
         >>> RIND(threshold=1.2).factors
         ('entropy', 'attention', 'n_words')
     """
@@ -144,7 +144,7 @@ class RIND:
 def first_hit(frame: pd.DataFrame) -> int | None:
     """Row of the first hit in what `RIND.measure` returns, or None.
 
-    Example:
+    Examples:
         >>> first_hit(pd.DataFrame({"hit": [False, True, True]}))
         1
     """
@@ -161,7 +161,7 @@ def entropy_of(logits: Float[Tensor, "step vocab"]) -> Float[Tensor, " step"]:
     Raises:
         NumericalError: NaN or +inf, or a row of -inf alone.
 
-    Example:
+    Examples:
         >>> round(float(entropy_of(torch.tensor([[0.0, 0.0, -torch.inf]]))), 4)
         0.6931
     """

@@ -32,7 +32,7 @@ def sentence_spans(text: str) -> list[tuple[int, int]]:
     Args:
         text: Any text; an empty one has no sentence.
 
-    Example:
+    Examples:
         >>> sentence_spans("Dr. Lee paid $3.50. Why? ")
         [(0, 20), (20, 25)]
     """

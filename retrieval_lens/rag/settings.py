@@ -33,12 +33,12 @@ class Settings:
 
     Attributes:
         rind: How a draft is judged.
-        draft_tokens: Most tokens of a draft, and of a rewrite.
+        draft_tokens: At most so many tokens of a draft, and of a rewrite.
         draft_sentences: Most sentences of a draft; None leaves it to `draft_tokens`.
         rewrite_sentences: Most sentences of a rewrite, in the same way.
         keep: What a hit keeps of the draft: the `sentences` before it, or `nothing`, as Algorithm 1
             is printed.
-        max_tokens: Most tokens of the whole answer.
+        max_tokens: At most so many tokens of the whole answer.
         n_positions: Most attended positions that are taken.
         gap: Largest distance, in tokens, of positions in one cluster.
         centre: Which position stands for a cluster: that of the `largest` weight, the `first`, or
@@ -55,7 +55,7 @@ class Settings:
         InputError: A number out of range, or no regular expression.
         UnknownNameError: No such `remask`, `keep` or `centre`.
 
-    Example:
+    Examples:
         >>> Settings(n_positions=5).radius
         32
     """

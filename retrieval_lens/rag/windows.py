@@ -69,7 +69,7 @@ def reveal(
         InputError: An empty context, one outside the weights, or a setting out of range.
         NumericalError: A weight is NaN or infinite.
 
-    Example:
+    Examples:
         >>> weights = torch.zeros(100)
         >>> weights[torch.tensor([20, 24, 60])] = torch.tensor([0.2, 0.5, 0.3])
         >>> shown = reveal(weights, context=(10, 90), n_positions=3, radius=5)
@@ -101,7 +101,7 @@ def top_positions(
         InputError: No candidate, one outside the weights, or no whole number from 1.
         NumericalError: A weight is NaN or infinite.
 
-    Example:
+    Examples:
         >>> top_positions(torch.tensor([0.9, 0.1, 0.3, 0.3]), torch.tensor([1, 2, 3]), 2)
         [2, 3]
     """
@@ -122,7 +122,7 @@ def clusters(positions: Sequence[int], gap: Any = 8) -> list[list[int]]:
     Raises:
         InputError: A gap that is no whole number from 0.
 
-    Example:
+    Examples:
         >>> clusters([30, 3, 11, 20], gap=8)
         [[3, 11], [20], [30]]
     """
@@ -171,7 +171,7 @@ def window(position: Any, radius: Any = 32, bounds: Any = None) -> Span:
     Raises:
         InputError: A position outside the bounds, or a number out of range.
 
-    Example:
+    Examples:
         >>> window(12, radius=5, bounds=(10, 100))
         (10, 18)
     """
@@ -188,7 +188,7 @@ def merged(windows: Sequence[Any]) -> list[Span]:
     Raises:
         InputError: A window that is empty or no span.
 
-    Example:
+    Examples:
         >>> merged([(8, 12), (0, 5), (5, 7), (10, 20)])
         [(0, 7), (8, 20)]
     """

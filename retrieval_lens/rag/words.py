@@ -58,7 +58,7 @@ def word_spans(tokenizer: Any, tokens: Int[Tensor, " token"]) -> list[Word]:
     Raises:
         InputError: No tokenizer.
 
-    Example:
+    Examples:
         ```python
         tokens = model.tokenizer("Marie Curie, 1903.", return_tensors="pt").input_ids[0]
         [word.text for word in rl.rag.word_spans(model.tokenizer, tokens)]
@@ -95,7 +95,7 @@ def decoded(tokenizer: Any, tokens: Int[Tensor, " token"]) -> tuple[str, list[Sp
 def words_of(text: str, spans: Sequence[Span]) -> list[Word]:
     """The words of what `decoded` returns.
 
-    Example:
+    Examples:
         >>> words_of("a b.", [(0, 1), (1, 3), (3, 4)])[1]
         Word(text='b.', start=1, end=3, at=2)
     """

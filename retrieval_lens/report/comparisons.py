@@ -160,7 +160,7 @@ def told(
 def sentence(row: Mapping[str, Any], unit: str, label: str, masked: bool = True) -> str:
     """One contrast in words; the arguments are those of `told`.
 
-    Example:
+    Examples:
         >>> row = {"condition": "static", "baseline": "dynamic", "measure": "effect_retrieval"}
         >>> row |= {"difference": 0.5, "low": 0.25, "high": 0.75, "p_holm": 0.01, "n_pairs": 20}
         >>> told = sentence(row, "question", "Δ log p")

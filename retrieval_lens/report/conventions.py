@@ -50,7 +50,7 @@ def conventions_table(records: Mapping[str, Any]) -> Any:
 
     Nested records are spread, with dots between the names. Long lists are counted.
 
-    Example:
+    Examples:
         >>> conventions_table({"mode": "zero", "rind": {"threshold": 1.0}})["value"].to_dict()
         {'mode': 'zero', 'rind.threshold': '1.0'}
     """

@@ -74,7 +74,7 @@ def report(
         UnknownNameError: A grid of a task that has no report.
         FileFormatError: A damaged manifest, cell or trace.
 
-    Example:
+    Examples:
         ```python
         rl.collect(model, [example], "reported", max_new_tokens=4)
         from retrieval_lens.report import report

@@ -23,7 +23,7 @@ _ROUNDING = 1e-9
 def with_interval(value: Any, low: Any, high: Any) -> str:
     """A value and its interval, where it has one that holds it.
 
-    Example:
+    Examples:
         >>> with_interval(0.5, 0.25, 0.75), with_interval(0.5, float("nan"), 0.75)
         ('0.500 (0.250 to 0.750)', '0.500')
         >>> with_interval(13.3, 9.6, 12.9)
@@ -41,7 +41,7 @@ def is_outside(value: Any, low: Any, high: Any) -> bool:
 
     That happens to what grows with the number of different responses: a resample has fewer.
 
-    Example:
+    Examples:
         >>> is_outside(13.3, 9.6, 12.9), is_outside(0.5, float("nan"), float("nan"))
         (True, False)
     """
@@ -52,7 +52,7 @@ def is_outside(value: Any, low: Any, high: Any) -> bool:
 def number(value: Any) -> str:
     """Three decimals, and no minus before a zero.
 
-    Example:
+    Examples:
         >>> number(-0.0001), number(-0.25)
         ('0.000', '-0.250')
     """
@@ -62,7 +62,7 @@ def number(value: Any) -> str:
 def facts(rows: Mapping[str, Any]) -> Any:
     """Names and their values as a table; what is None is left out.
 
-    Example:
+    Examples:
         >>> facts({"dtype": "float32", "revision": None}).to_dict()
         {'': {'dtype': 'float32'}}
     """
@@ -72,7 +72,7 @@ def facts(rows: Mapping[str, Any]) -> Any:
 def sent(text: str) -> str:
     """A name as it may be sent to others: of an absolute path its last part.
 
-    Example:
+    Examples:
         >>> sent("/home/ann/models/mine"), sent("Qwen/Qwen2.5-0.5B")
         ('mine', 'Qwen/Qwen2.5-0.5B')
     """
@@ -96,7 +96,7 @@ class Code(pd.DataFrame):
 def shown(text: Any, most: int = 300) -> str:
     r"""Text of a model or of a file: what is invisible spelled out, cut to `most` characters.
 
-    Example:
+    Examples:
         >>> shown("one\ntwo"), shown(None)
         ('one⏎two', '')
     """
@@ -106,7 +106,7 @@ def shown(text: Any, most: int = 300) -> str:
 def counted(n: int, noun: str) -> str:
     """A number and its noun.
 
-    Example:
+    Examples:
         >>> counted(1, "question"), counted(20, "question")
         ('1 question', '20 questions')
     """

@@ -77,7 +77,7 @@ def copy_paste_score(
 def copy_targets(steps: DecodedSteps, match: str = "token") -> Bool[Tensor, "step pos"]:
     """The positions from which copying counts as retrieval, one row a step; none lies ahead of it.
 
-    Example:
+    Examples:
         >>> ids = torch.tensor([5, 7, 6, 7, 9, 5])  # evidence 5 7 6 7, generated 5
         >>> steps = DecodedSteps(ids, 5, torch.tensor([5]), torch.tensor([7]), torch.arange(4))
         >>> copy_targets(steps, "token").nonzero()[:, 1].tolist()

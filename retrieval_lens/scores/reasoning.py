@@ -105,7 +105,7 @@ def reasoning_score(
 ) -> Float[Tensor, "*dims"]:
     """Evidence mass over denominator mass, 0 where the latter is below `min_mass`.
 
-    Example:
+    Examples:
         >>> reasoning_score(torch.tensor([0.3, 0.004]), torch.tensor([0.6, 0.005]))
         tensor([0.5000, 0.0000])
     """

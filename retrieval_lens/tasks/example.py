@@ -18,7 +18,7 @@ LAYOUT = "@"  # in an id: what follows tells layouts of one example apart
 def without_layout(example_id: str) -> str:
     """The part of an id that all layouts of one example share.
 
-    Example:
+    Examples:
         >>> without_layout("own-orle-22@10paragraphs-seed1"), without_layout("needle-3")
         ('own-orle-22', 'needle-3')
     """
@@ -97,10 +97,11 @@ class RetrievalExample:
             prompt: The text; with `chat=True` the user's message.
             evidence: Each a piece of `prompt`, a word or a sentence, that stands there exactly
                 once, or its characters `(start, end)`. A single text is one piece.
-            answer: What a right response holds; needed for the response metrics alone.
-            question: The question, for the record.
-            context: The part of the prompt that holds the evidence, for the record.
-            documents: The parts of the context, for the record.
+            answer: What a right response holds: for the response metrics, and for detectors that
+                count right responses only.
+            question: The question, which BM25 searches with and QRHead replaces.
+            context: The part of the prompt that holds the evidence, which Dynamic RAG hides.
+            documents: The parts of the context, which QRHead ranks.
             id: Name of the example; by default a digest of the prompt.
             chat: Put `prompt` through the tokenizer's chat template as the user's message.
             system: System message, with `chat=True` only.
@@ -114,7 +115,7 @@ class RetrievalExample:
             ChatTemplateError: `chat=True` and the tokenizer has no usable template.
             InputError: No token, no offsets, or `system` without `chat`.
 
-        Example:
+        Examples:
             ```python
             example = rl.RetrievalExample.from_text(
                 model.tokenizer,

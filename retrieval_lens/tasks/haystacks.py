@@ -25,7 +25,7 @@ def read_haystack(haystack: str | Path | None = None) -> tuple[str, str]:
         UnknownNameError: Neither a shipped name nor an existing file or folder.
         InputError: An empty corpus, or a file that is not UTF-8 text.
 
-    Example:
+    Examples:
         >>> read_haystack("coast")[0]
         'coast'
     """

@@ -47,7 +47,7 @@ class Questions(list[RetrievalExample]):
     def summary(self) -> str:
         """One line: how many, of which types and lengths, and what was dropped.
 
-        Example:
+        Examples:
             >>> Questions(dropped=[Dropped("a", "why"), Dropped("b", "why")]).summary()
             '0 questions; 2 dropped (2: why)'
         """
@@ -110,7 +110,7 @@ def load(
         InvalidExampleError: Every question was dropped.
         ChatTemplateError: `chat=True` without a usable template.
 
-    Example:
+    Examples:
         ```python
         questions = rl.tasks.hotpotqa.load("own", model.tokenizer, n_paragraphs=4, limit=3)
         questions.summary()
@@ -146,7 +146,7 @@ def own(tokenizer: Any, **options: Any) -> Questions:
         tokenizer: As in `load`.
         **options: Of `load`.
 
-    Example:
+    Examples:
         ```python
         question = rl.tasks.hotpotqa.own(model.tokenizer, limit=1)[0]
         ```

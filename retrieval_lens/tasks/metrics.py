@@ -1,18 +1,4 @@
-"""How right a response is: the paper's two measures and two that have no floor.
-
-| metric | range | meaning |
-|---|---|---|
-| `exact` | 0 or 1 | the whole answer stands in the response (the paper's accuracy) |
-| `answer_chars` | 0 to 1 | longest common subsequence with the answer, over its characters |
-| `rouge_l` | 0 to 1 | ROUGE-L F1 against the evidence (the needle sentence), without stemming |
-| `truncated` | 0 or 1 | the response ran into the token limit |
-
-| `em`, `f1` | 0 to 1 | multi-hop questions: of the extracted answer, see `qa_metrics` |
-
-A wholly wrong UUID in the right sentence still has ROUGE-L 4/9. For a multi-hop question `exact`
-compares whole words after normalisation, since "no" stands in "know" as well; of several accepted
-answers the best counts.
-"""
+"""How right a response is: the paper's two measures and two that have no floor."""
 
 from functools import cache
 
@@ -35,7 +21,19 @@ def _scorers():
 
 
 def response_metrics(example: RetrievalExample, response: str, truncated: bool) -> dict[str, float]:
-    """The table above for one response; what there is no answer or evidence text for is left out.
+    """Measures of one response; what there is no answer or evidence text for is left out.
+
+    | metric | range | meaning |
+    |---|---|---|
+    | `exact` | 0 or 1 | the whole answer stands in the response (the paper's accuracy) |
+    | `answer_chars` | 0 to 1 | longest common subsequence with the answer, over its characters |
+    | `rouge_l` | 0 to 1 | ROUGE-L F1 against the evidence (the needle sentence), no stemming |
+    | `truncated` | 0 or 1 | the response ran into the token limit |
+    | `em`, `f1` | 0 to 1 | multi-hop questions: official measures of the extracted answer |
+
+    A wholly wrong UUID in the right sentence still has ROUGE-L 4/9. For a multi-hop question
+    `exact` compares whole words after normalisation, since "no" stands in "know" as well; of
+    several accepted answers the best counts.
 
     Args:
         example: Holds the answer and the evidence.

@@ -81,7 +81,7 @@ def read_questions(source: Any, reader: Any) -> Iterator[Question]:
         FileNotFoundError: There is no such file.
         FileFormatError: Not the reader's format, or a record that lacks a field.
 
-    Example:
+    Examples:
         >>> fact = {"context": [["Orr", ["Orr is a town."]]], "supporting_facts": [["Orr", 0]]}
         >>> record = {"_id": "1", "question": "What is Orr?", "answer": "a town", **fact}
         >>> next(read_questions([record], "hotpotqa")).facts

@@ -57,7 +57,7 @@ def needle_example(
         UnknownNameError: Unknown haystack or needle format.
         ChatTemplateError: `chat=True` without a usable template.
 
-    Example:
+    Examples:
         ```python
         example = rl.needle_example(model.tokenizer, n_tokens=1000, depth=0.5, seed=0)
         ```

@@ -62,7 +62,7 @@ def needle_format(name: str) -> NeedleFormat:
     Raises:
         UnknownNameError: None is registered under it.
 
-    Example:
+    Examples:
         >>> needle_format("magic_word").question
         'What is the magic word?'
     """

@@ -40,7 +40,7 @@ def needle_examples(
         InputError: `n` below 1, or nothing to go round.
         UnknownNameError: Unknown haystack or needle format.
 
-    Example:
+    Examples:
         ```python
         examples = rl.tasks.needle_examples(model.tokenizer, 3, n_tokens=[40], depths=[0, 1])
         [example.meta["depth"] for example in examples]  # 0.0, 1.0, 0.0

@@ -1,20 +1,4 @@
-"""What became of a response, in one word.
-
-| outcome | the response |
-|---|---|
-| `exact` | holds the whole answer |
-| `truncated` | was cut by the token limit while it was writing the answer, right so far |
-| `partial` | holds a piece of the answer that chance does not give |
-| `refusal` | says that it does not know |
-| `fluent_wrong` | anything else: text that goes its own way |
-
-The piece must be a quarter of the answer, and at least four characters, in one run: two random
-UUIDs hardly ever share nine characters in a row.
-
-The answer to a question in words (`words=True`) is compared in words: case, punctuation and
-articles do not count, "no" does not stand in "know", and a piece is one of its words of at least
-four letters.
-"""
+"""What became of a response, in one word."""
 
 import re
 from difflib import SequenceMatcher
@@ -32,7 +16,22 @@ _REFUSAL = re.compile(
 
 
 def response_outcome(answer: str, response: str, truncated: bool, *, words: bool = False) -> str:
-    """One of `OUTCOMES`, the first that fits in the order of the table above.
+    """What became of a response: the first of these that fits.
+
+    | outcome | the response |
+    |---|---|
+    | `exact` | holds the whole answer |
+    | `truncated` | was cut by the token limit while it was writing the answer, right so far |
+    | `partial` | holds a piece of the answer that chance does not give |
+    | `refusal` | says that it does not know |
+    | `fluent_wrong` | anything else: text that goes its own way |
+
+    The piece must be a quarter of the answer, and at least four characters, in one run: two random
+    UUIDs hardly ever share nine characters in a row.
+
+    The answer to a question in words (`words=True`) is compared in words: case, punctuation and
+    articles do not count, "no" does not stand in "know", and a piece is one of its words of at
+    least four letters.
 
     Args:
         answer: What a right response holds; "" where there is none.
@@ -40,7 +39,7 @@ def response_outcome(answer: str, response: str, truncated: bool, *, words: bool
         truncated: Whether generation ran into its limit.
         words: Compare words, as for multi-hop questions; else characters, as for needles.
 
-    Example:
+    Examples:
         >>> response_outcome("amber otter candle", "It was called amber otter", True)
         'truncated'
         >>> response_outcome("amber otter candle", "It was the amber otter of old.", False)

@@ -39,7 +39,7 @@ _QUOTES = string.whitespace + "\"'*`\u201c\u201d\u2018\u2019"
 def normalize_answer(text: str) -> str:
     """Lower case, without ASCII punctuation, articles and needless white space.
 
-    Example:
+    Examples:
         >>> normalize_answer("The  Orle-Bay Line, a ferry.")
         'orlebay line ferry'
     """
@@ -49,7 +49,7 @@ def normalize_answer(text: str) -> str:
 def exact_match(prediction: str, answer: str) -> float:
     """1.0 if both are the same once normalised, else 0.0.
 
-    Example:
+    Examples:
         >>> exact_match("the Orle.", "Orle")
         1.0
     """
@@ -59,7 +59,7 @@ def exact_match(prediction: str, answer: str) -> float:
 def precision_recall(prediction: str, answer: str) -> tuple[float, float]:
     """Share of the prediction's words that are the answer's, and the other way round.
 
-    Example:
+    Examples:
         >>> precision_recall("the old port of Orle", "Orle port")
         (0.5, 1.0)
     """
@@ -75,7 +75,7 @@ def precision_recall(prediction: str, answer: str) -> tuple[float, float]:
 def f1(prediction: str, answer: str) -> float:
     """Harmonic mean of `precision_recall`, 0.0 where nothing is shared.
 
-    Example:
+    Examples:
         >>> f1("yes", "no"), f1("the Orle river", "Orle")
         (0.0, 0.6666666666666666)
     """
@@ -86,7 +86,7 @@ def f1(prediction: str, answer: str) -> float:
 def holds_answer(text: str, answer: str) -> bool:
     """Whether the answer's words stand in the text, in one run, once both are normalised.
 
-    Example:
+    Examples:
         >>> holds_answer("I know the Orle.", "no"), holds_answer("It is the Orle, then.", "orle")
         (False, True)
     """
@@ -97,7 +97,7 @@ def holds_answer(text: str, answer: str) -> bool:
 def accepted_answers(example: RetrievalExample) -> list[str]:
     """The answer of an example and the aliases in its `meta`, any of which is right.
 
-    Example:
+    Examples:
         ```python
         rl.tasks.qa_metrics.accepted_answers(example)
         ```
@@ -117,7 +117,7 @@ def extract_answer(response: str) -> str:
        Titles such as "St." end none, nor does "No." before a digit, nor "!" before a small letter
        or "Inc.". Initials, months and "Inc." end one only before a word such as "It" or "The".
 
-    Example:
+    Examples:
         >>> extract_answer("The ferry is older, so the answer is the Orle Line. It ran daily.")
         'the Orle Line'
         >>> extract_answer("Yes, both are towns.")

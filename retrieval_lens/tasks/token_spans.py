@@ -52,7 +52,7 @@ def find_span(text: str, evidence: Evidence) -> Span:
     Raises:
         EvidenceError: Empty, not found, found more than once, or a span outside the text.
 
-    Example:
+    Examples:
         >>> find_span("the cat sat", "cat")
         (4, 7)
     """
@@ -106,7 +106,7 @@ def positions_of(
     Raises:
         EvidenceError: No token overlaps a span, or visible characters are covered by none.
 
-    Example:
+    Examples:
         >>> positions_of([(0, 3), (3, 7), (7, 11)], [(4, 7)])
         tensor([1])
     """

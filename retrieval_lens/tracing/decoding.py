@@ -76,7 +76,7 @@ class Decoder(ABC):
 
         Args:
             prompts: Token ids of each.
-            n_new: Most steps.
+            n_new: At most so many steps.
             edits: An edit of the whole prefill for each prompt, or None.
         """
 
@@ -150,7 +150,7 @@ def greedy_decode(
         decoder: Fresh decoder that sends its rows to `recorder.listen`.
         recorder: One evidence a prompt.
         prompts: Token ids `[pos]` each.
-        max_new_tokens: Most steps of a row.
+        max_new_tokens: At most so many steps of a row.
         stop_ids: End-of-sequence ids.
 
     Raises:

@@ -217,7 +217,7 @@ def longest_shared_start(earlier: Prompts, start: Int[Tensor, " _"]) -> tuple[in
     Short starts are not worth it; and going on from a cache needs a mask of queries x keys, which
     must stay small beside what is computed: both give 0.
 
-    Example:
+    Examples:
         >>> a, b = torch.arange(100), torch.cat([torch.arange(60), torch.zeros(9).long()])
         >>> longest_shared_start([b, a], torch.arange(80)), longest_shared_start([a], b[:10])
         ((1, 80), (0, 0))

@@ -53,7 +53,7 @@ def prefill_prefix(model: Any, token_ids: TokenIds) -> Prefix | None:
         The prefix, or None where the model's caches cannot be shared (sliding-window layers,
         Longrope, or the fast engine cannot be used), which is always accepted too.
 
-    Example:
+    Examples:
         ```python
         prefix = rl.tracing.prefill_prefix(model, example.token_ids)
         tracer.trace(example, max_new_tokens=4, prefix=prefix)

@@ -130,7 +130,7 @@ def mean_rows(
 def shared_start(prompts: Prompts) -> int:
     """How many tokens all prompts begin with together.
 
-    Example:
+    Examples:
         >>> shared_start([torch.tensor([5, 6, 7]), torch.tensor([5, 6, 8, 9])])
         2
     """

@@ -156,7 +156,7 @@ class Trace:
         Raises:
             InputError: The trace did not observe what `score` needs.
 
-        Example:
+        Examples:
             ```python
             trace.rescore(rl.CopyPaste(match="position"))
             ```

@@ -46,7 +46,7 @@ class RetrievalTracer:
     Raises:
         InputError: Something else than step scores, two scores of one name, or no score.
 
-    Example:
+    Examples:
         ```python
         tracer = rl.RetrievalTracer(model)
         trace = tracer.trace(rl.needle_example(model.tokenizer, n_tokens=200))
@@ -87,7 +87,8 @@ class RetrievalTracer:
 
         Args:
             example: Prompt and evidence.
-            max_new_tokens: Most decode steps; a response that needs more is marked `truncated`.
+            max_new_tokens: At most so many decode steps; a response that needs more is marked
+                `truncated`.
             engine: `"fast"` runs the plain modules, `"hooks"` the bridge; `"auto"` takes the fast
                 one where it is proven equal on this model and no hook of yours is on the bridge.
             hidden_at: Hook names whose state is kept; by default those of the tracer.
@@ -234,7 +235,7 @@ class RetrievalTracer:
             query positions of the sequence, `recorder.token_ids` its tokens. A pass without a cache
             begins a new sequence.
 
-        Example:
+        Examples:
             ```python
             with tracer.record(example.evidence) as recorder:
                 model.generate(example.token_ids[None], max_new_tokens=8)

@@ -82,7 +82,7 @@ class VisibleSession:
         InputError: An unknown engine or hook name, or `"fast"` where it cannot be used.
         UnsupportedModelError: The model derives positions by itself (ALiBi and the like).
 
-    Example:
+    Examples:
         ```python
         visible = torch.ones(len(example.token_ids), dtype=torch.bool)
         visible[20:100] = False
@@ -126,7 +126,7 @@ class VisibleSession:
         Args:
             token_ids: `[pos]`, the whole sequence, hidden tokens included.
             visible: `[pos]`, bool; the last token must be visible, no other needs to be.
-            n_new: Most tokens that will come behind it, at least 1.
+            n_new: At most so many tokens that will come behind it, at least 1.
 
         Raises:
             InputError: Something of another shape or type, a hidden last token, a token id outside
@@ -195,7 +195,7 @@ class VisibleSession:
         """Decode greedily from the pending token on; the last predicted one is then pending.
 
         Args:
-            max_new_tokens: Most steps, at least 1.
+            max_new_tokens: At most so many steps, at least 1.
             stop: Gets the tokens so far, the newest last; True ends the response behind it.
             rows: Whether attention rows are wanted.
 

@@ -35,7 +35,7 @@ def active_heads(trace: TraceLike, score: str, step: int, n_heads: int) -> list[
         UnknownNameError: the trace holds no score of this name.
         InputError: fewer than one head is wanted.
 
-    Example:
+    Examples:
         >>> from retrieval_lens.viz.demo import demo_trace
         >>> active_heads(demo_trace(), "copy_paste", step=3, n_heads=2)
         [(1, 0), (2, 1)]
@@ -146,7 +146,7 @@ def attention(
         InputError: a step that the trace does not have, fewer than one head, a negative window, or
             a head that the model does not have.
 
-    Example:
+    Examples:
         >>> from retrieval_lens.viz.demo import demo_trace
         >>> element = attention(demo_trace(), step=3)
         >>> "position 14, “2”, and generates “f”" in element.local_src

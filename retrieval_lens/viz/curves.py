@@ -54,7 +54,7 @@ def curves(
         UnknownNameError: the table lacks a column.
         InputError: nothing to draw, more than two measures, or half a band.
 
-    Example:
+    Examples:
         >>> import pandas as pd
         >>> points = pd.DataFrame({"k": [0, 5], "m": [1.0, 0.5], "a": [0.9, 0.4], "b": [1.0, 0.6]})
         >>> len(curves(points, y="m", series=None, low="a", high="b").data)

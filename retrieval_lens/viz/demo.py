@@ -13,7 +13,7 @@ def demo_trace() -> SimpleNamespace:
     L2H1 copies at steps 0 to 3, L1H0 at step 3 alone and L3H2 at steps 1 and 4; every other
     head looks at position 0. Returns an object that fulfils `TraceLike`.
 
-    Example:
+    Examples:
         >>> demo_trace().text
         '4f2f.\n'
         >>> demo_trace().scores["copy_paste"][:, 2, 1].tolist()

@@ -51,7 +51,7 @@ def dynamism(
     Raises:
         InputError: Columns are missing, or no similarity is in the frame.
 
-    Example:
+    Examples:
         ```python
         frame = rl.analysis.dynamism([trace], n_resamples=100)
         rl.viz.dynamism(frame)

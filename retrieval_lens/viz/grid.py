@@ -65,7 +65,7 @@ def grid(
         UnknownNameError: the table lacks a column.
         InputError: no number in the column.
 
-    Example:
+    Examples:
         >>> import pandas as pd
         >>> runs = pd.DataFrame(
         ...     {

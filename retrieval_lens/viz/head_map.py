@@ -25,7 +25,7 @@ def mean_scores(traces: Sequence[TraceLike], score: str) -> Float[np.ndarray, "l
         UnknownNameError: a trace holds no score of this name.
         InputError: a trace without steps, or traces of different models.
 
-    Example:
+    Examples:
         >>> from retrieval_lens.viz.demo import demo_trace
         >>> float(mean_scores([demo_trace()], "copy_paste")[3, 2].round(3))
         0.333
@@ -114,7 +114,7 @@ def head_map(
         InputError: numbers of another shape, infinite ones, no trace, or traces of different
             models.
 
-    Example:
+    Examples:
         >>> figure = head_map([[0.0, 0.25], [0.5, float("nan")]], title="two layers")
         >>> figure.data[0].z.shape
         (2, 2)

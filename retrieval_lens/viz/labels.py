@@ -31,7 +31,7 @@ def visible(text: str, spaces: bool = True) -> str:
 
     With `spaces=False`, for running text, spaces beside other characters stay spaces.
 
-    Example:
+    Examples:
         >>> visible(" word"), visible("\n\n"), visible("a b"), visible("\u202e"), visible("")
         ('␣word', '⏎⏎', 'a b', '⟨U+202E⟩', '∅')
     """
@@ -49,7 +49,7 @@ def visible(text: str, spaces: bool = True) -> str:
 def clip(text: str, max_chars: int) -> str:
     """Cut a text to `max_chars` characters, the last of them `…` where something was cut.
 
-    Example:
+    Examples:
         >>> clip("retrieval", 6), clip("short", 6)
         ('retri…', 'short')
     """
@@ -62,7 +62,7 @@ def escape(text: str) -> str:
     Quotes stay, since the text never goes in an attribute. The dollar is escaped too: where a page
     has MathJax, Plotly would set what stands between two of them as a formula.
 
-    Example:
+    Examples:
         >>> escape("<b> & $x$")
         '&lt;b&gt; &amp; &#36;x&#36;'
     """
@@ -75,7 +75,7 @@ def axis_labels(tokens: Iterable[str], max_chars: int = 12) -> list[str]:
     Tokens that repeat keep one label each. Plotly merges equal categories: put the labels on
     numbers, `tickvals=[0, 1, …]`.
 
-    Example:
+    Examples:
         >>> axis_labels([" the", "<s>", "<s>"])
         ['␣the', '&lt;s&gt;', '&lt;s&gt;']
     """
@@ -87,7 +87,7 @@ def lines(text: str, max_chars: int) -> str:
 
     A line has at most `max_chars` characters, unless one word is longer.
 
-    Example:
+    Examples:
         >>> lines("one two <three>", 8)
         'one two<br>&lt;three&gt;'
     """

@@ -14,7 +14,7 @@ def close_container(source: str) -> str:
 
     A browser would put all that follows on the page into it, and the element would replace that.
 
-    Example:
+    Examples:
         >>> close_container('<div id="circuits-vis-1" style="margin: 0;"/>')
         '<div id="circuits-vis-1" style="margin: 0;"></div>'
     """
@@ -27,7 +27,7 @@ class OfflineHTML(RenderedHTML):
     Its parent looks for the network at every display, and takes the library from outside when
     there is one.
 
-    Example:
+    Examples:
         >>> OfflineHTML("<p>shown</p>")._repr_html_()
         '<p>shown</p>'
     """
@@ -43,7 +43,7 @@ class OfflineHTML(RenderedHTML):
 def library() -> str:
     """The JavaScript of CircuitsVis, as its elements hold it.
 
-    Example:
+    Examples:
         >>> "ColoredTokensMulti" in library()
         True
     """

@@ -49,7 +49,7 @@ def overlap(
     Raises:
         InputError: Columns are missing, no static heads in the frame, or another reading.
 
-    Example:
+    Examples:
         ```python
         static = rl.HeadSet([(0, 0), (1, 2), (3, 1)])
         rl.viz.overlap(rl.analysis.dynamism([trace], static, ks=(1, 2, 3), n_resamples=100))

@@ -48,7 +48,7 @@ def page(
     Raises:
         InputError: a figure of another kind.
 
-    Example:
+    Examples:
         >>> import pandas as pd
         >>> document = page("Heads", [("Scores", "Of two heads.", pd.DataFrame({"head": [1, 2]}))])
         >>> document.startswith('<!DOCTYPE html>') and "<h2 id=\"part-1\">Scores</h2>" in document

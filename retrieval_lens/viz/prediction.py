@@ -63,7 +63,7 @@ def prediction(
         InputError: predictions of another shape, a negative offset, or a head that the model does
             not have.
 
-    Example:
+    Examples:
         >>> from retrieval_lens.viz.demo import demo_trace
         >>> trace = demo_trace()
         >>> len(prediction(trace, trace.scores["copy_paste"], n_heads=3).data)

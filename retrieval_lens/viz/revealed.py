@@ -49,7 +49,7 @@ def revealed(
         UnknownNameError: the table lacks a column.
         InputError: no row has both numbers.
 
-    Example:
+    Examples:
         >>> import pandas as pd
         >>> answers = pd.DataFrame({"condition": ["bm25", "bm25"], "first_recall": [0.5, 1.0]})
         >>> figure = revealed(answers.assign(first_share=[0.1, 0.3]))

@@ -48,7 +48,7 @@ def save_html(what: Any, path: str | Path, *, title: Any = None) -> Path:
         InputError: something that cannot be shown, or a title that is not text.
         OSError: the file cannot be written (a full disk, say); an older file stays as it was.
 
-    Example:
+    Examples:
         ```python
         path = rl.viz.save_html(trace, "trace.html")
         ```

@@ -43,7 +43,7 @@ SANS = "system-ui, -apple-system, 'Segoe UI', 'Noto Sans', 'DejaVu Sans', sans-s
 def label(layer: int, head: int) -> str:
     """Name a head as `Head` prints it; layer and head count from 0.
 
-    Example:
+    Examples:
         >>> label(18, 6)
         'L18H6'
     """
@@ -55,7 +55,7 @@ def colours(values: Float[np.ndarray, "row column"], reach: float = 0.0) -> dict
 
     The darkest colour is that of the largest value, or of `reach` if that is larger.
 
-    Example:
+    Examples:
         >>> colours(np.array([[0.0, 0.4]]))["zmax"], colours(np.array([[-0.2, 0.1]]))["zmin"]
         (0.4, -0.2)
     """
@@ -70,7 +70,7 @@ def colours(values: Float[np.ndarray, "row column"], reach: float = 0.0) -> dict
 def colour_bar(title: str) -> dict[str, Any]:
     """A slim colour bar with its title beside it.
 
-    Example:
+    Examples:
         >>> colour_bar("score")["title"]["text"]
         'score'
     """
@@ -92,7 +92,7 @@ def arrange(
 ) -> go.Figure:
     """Set title, subtitle, template and size in place; a missing width follows the page.
 
-    Example:
+    Examples:
         >>> arrange(go.Figure(), "a title", "", height=300).layout.title.text
         'a title'
     """

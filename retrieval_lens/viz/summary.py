@@ -44,7 +44,7 @@ def series_names(frame: Any, column: str) -> list[str]:
 def levels(frame: Any) -> str:
     """Chance level and lift of the grid's score, where the table has them; else "".
 
-    Example:
+    Examples:
         >>> import pandas as pd
         >>> levels(pd.DataFrame({"chance": [0.08, 0.1], "active_lift": [5.0, 6.0]}))
         'chance level 0.09, lift of active heads 5.5'
@@ -73,7 +73,7 @@ def summarise(frame: Any, by: Sequence[str], measure: str) -> Any:
         UnknownNameError: The table lacks a column.
         InputError: No number in the column.
 
-    Example:
+    Examples:
         >>> import pandas as pd
         >>> runs = pd.DataFrame({"k": [0, 0, 5, 5], "exact": [1.0, 1.0, 1.0, 0.0]})
         >>> summarise(runs, ["k"], "exact").round(2).values.tolist()

@@ -40,7 +40,7 @@ def varied_heads(
     Raises:
         InputError: fewer than one head is wanted.
 
-    Example:
+    Examples:
         >>> scores = np.zeros((4, 2, 2))
         >>> scores[0, 1, 0] = 1
         >>> varied_heads(scores, 2)
@@ -119,7 +119,7 @@ def timeline(
         InputError: a trace without steps, fewer than one head, or a head that the model does not
             have.
 
-    Example:
+    Examples:
         >>> from retrieval_lens.viz.demo import demo_trace
         >>> figure = timeline(demo_trace(), n_heads=3)
         >>> list(figure.layout.yaxis.ticktext)

@@ -3,7 +3,7 @@
 The figures never import the tracer, so a trace reaches them through the protocol below: the
 `Trace` of this package has these attributes, and so may any object of yours.
 
-Example:
+Examples:
     >>> from retrieval_lens.viz.demo import demo_trace
     >>> isinstance(demo_trace(), TraceLike)
     True
@@ -100,7 +100,7 @@ class TraceLike(Protocol):
 def to_numpy(array: Any) -> np.ndarray:
     """A numpy copy or view of anything array-like; a tensor may need gradients or lie on a device.
 
-    Example:
+    Examples:
         >>> to_numpy([[1, 2]]).shape
         (1, 2)
     """
@@ -117,7 +117,7 @@ def step_scores(trace: TraceLike, score: str) -> Float[np.ndarray, "step layer h
         UnknownNameError: the trace holds no score of this name.
         InputError: the trace has no decode step.
 
-    Example:
+    Examples:
         >>> from retrieval_lens.viz.demo import demo_trace
         >>> step_scores(demo_trace(), "copy_paste").shape
         (6, 4, 3)
@@ -134,7 +134,7 @@ def step_scores(trace: TraceLike, score: str) -> Float[np.ndarray, "step layer h
 def token_at(trace: TraceLike, position: int) -> str:
     """The text of the token at a position of prompt + response.
 
-    Example:
+    Examples:
         >>> from retrieval_lens.viz.demo import demo_trace
         >>> token_at(demo_trace(), 1)
         ' magic'
@@ -151,7 +151,7 @@ def head_pairs(heads: Iterable[Any], n_layers: int, n_heads: int) -> list[tuple[
     Raises:
         InputError: no head, something that is not a head, or a head that the model does not have.
 
-    Example:
+    Examples:
         >>> head_pairs([(3, 1), (0, 2)], n_layers=4, n_heads=3)
         [(3, 1), (0, 2)]
     """

@@ -44,7 +44,7 @@ def trail(
     Raises:
         InputError: No answer with its trail, or one without a round.
 
-    Example:
+    Examples:
         ```python
         question = rl.tasks.hotpotqa.own(model.tokenizer, n_paragraphs=2, limit=1)[0]
         settings = rl.rag.Settings(rl.rag.RIND(threshold=0.1), max_tokens=8)

@@ -29,7 +29,7 @@ def unique_heads(
     Raises:
         InputError: Columns are missing, or the frame is empty.
 
-    Example:
+    Examples:
         ```python
         rl.viz.unique_heads(rl.analysis.unique_heads_curve([trace]))
         ```

@@ -13,7 +13,7 @@ def shown_positions(
 ) -> Int[np.ndarray, " shown"]:
     """Positions at most `window` tokens from a centre, ascending; small gaps are filled.
 
-    Example:
+    Examples:
         >>> shown_positions([0, 9], window=1, n_positions=11).tolist()
         [0, 1, 8, 9, 10]
         >>> shown_positions([0, 5], window=1, n_positions=11).tolist()
@@ -32,7 +32,7 @@ def shown_positions(
 def runs(positions: Int[np.ndarray, " shown"]) -> list[list[int]]:
     """Split ascending positions into runs of neighbours.
 
-    Example:
+    Examples:
         >>> runs(np.array([0, 1, 5, 6]))
         [[0, 1], [5, 6]]
     """

@@ -83,7 +83,7 @@ def test_the_table_of_a_question_shows_chance_threshold_and_reasoning_heads(run,
         for cell, score in zip(strongest.split("  ") if best else [], best, strict=True):
             layer, head = map(int, cell.split()[0][1:].split("H"))
             assert scores[layer, head] == score and cell.split()[1] == f"{score:.2f}"
-    assert f"reasoning head-steps: {above.sum()}" in stdout and above.sum() > 0
+    assert f"; reasoning {above.sum()}" in " ".join(stdout.split()) and above.sum() > 0
     assert f"question: {example.question}" in stdout and f"answer:   {example.answer}" in stdout
 
 

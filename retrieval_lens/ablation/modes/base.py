@@ -32,7 +32,7 @@ class AblationMode(ABC):
         visible: Bool[Tensor, "row head query_pos key_pos"],
         evidence: Bool[Tensor, "_ 1 1 key_pos"],
     ) -> Float[Tensor, "row head query_pos key_pos"]:
-        """Scores of masked heads; keys below the dtype's minimum get no attention."""
+        """Scores of masked heads; a key at the dtype's minimum gets no attention."""
         return scores
 
     def z(

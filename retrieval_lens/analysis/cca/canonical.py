@@ -63,7 +63,7 @@ class CanonicalCorrelation:
         Raises:
             InputError: Fewer than three pairs, or a side that does not vary.
 
-        Example:
+        Examples:
             >>> x = np.array([[1.0], [2.0], [3.0], [4.0]])
             >>> y = np.array([[1.0], [3.0], [2.0], [4.0]])
             >>> CanonicalCorrelation.fit(x, y, 1).correlations.round(3).tolist()
@@ -118,7 +118,7 @@ def weighted_correlations(
     Returns:
         Signed; NaN where a variate does not vary, and with fewer than three pairs.
 
-    Example:
+    Examples:
         >>> a, example = np.array([[1.0], [2.0], [3.0], [9.0]]), np.array([0, 0, 0, 1])
         >>> weighted_correlations(a, -a, example, np.array([[1.0, 0.0]])).tolist()
         [[-1.0]]

@@ -104,7 +104,7 @@ def offset_cca(
         UnknownNameError: No such score or hook in a trace.
         NumericalError: A score or a hidden state is NaN or infinite.
 
-    Example:
+    Examples:
         >>> import torch
         >>> from retrieval_lens.analysis.trajectories import Trajectory
         >>> def response(i):

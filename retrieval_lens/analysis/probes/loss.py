@@ -47,7 +47,7 @@ def asymmetric_loss(
         InputError: A negative gamma, or a clip outside [0, 1).
         UnknownNameError: Another reduction.
 
-    Example:
+    Examples:
         >>> loss = asymmetric_loss(torch.zeros(1, 2), torch.tensor([[1.0, 0.0]]))
         >>> round(loss.item(), 4)  # (0.5 ln 2 − 0.45⁴ ln 0.55) / 2
         0.1855

@@ -109,7 +109,7 @@ def train_probe(
         NumericalError: NaN in the traces, or a loss that is NaN or infinite.
         FileFormatError: The checkpoint is damaged.
 
-    Example:
+    Examples:
         ```python
         examples = [rl.needle_example(model.tokenizer, 40, seed=seed) for seed in range(3)]
         traces = [tracer.trace(one, max_new_tokens=4) for one in examples]

@@ -163,7 +163,7 @@ def strategy_named(name: str) -> type[Strategy]:
     Raises:
         UnknownNameError: There is none; the message lists the known names.
 
-    Example:
+    Examples:
         >>> strategy_named("no_context").retrieves
         False
     """

@@ -18,7 +18,7 @@ def _read(name: str) -> str:
 def script() -> str:
     """The module that `anywidget` runs, and that a saved page holds.
 
-    Example:
+    Examples:
         >>> "export default { render }" in script()
         True
     """
@@ -29,7 +29,7 @@ def script() -> str:
 def style() -> str:
     """The style sheet.
 
-    Example:
+    Examples:
         >>> ".rl-explorer" in style()
         True
     """
@@ -40,7 +40,7 @@ def style() -> str:
 def host() -> str:
     """What stands in for a notebook in a saved page.
 
-    Example:
+    Examples:
         >>> "mountSavedPage" in host()
         True
     """

@@ -31,7 +31,7 @@ class ChoiceError(InputError, TraitError):
 class Limits:
     """How far each field goes.
 
-    Example:
+    Examples:
         >>> limits = Limits(n_steps=6, n_layers=4, n_heads=3, n_prompt=12, scores=("copy_paste",))
         >>> limits.check("head", [3, 1])
         (3, 1)

@@ -62,7 +62,7 @@ def explore(
             traces of different prompts or models, a head that the model does not have, or a title,
             name or number that is none.
 
-    Example:
+    Examples:
         >>> from retrieval_lens.viz.demo import demo_trace
         >>> widget = explore(demo_trace(), static=[(2, 1)])
         >>> widget.step = 3

@@ -28,7 +28,7 @@ DARK_DIVERGING: Scale = [
 def scale(low: float, high: float) -> dict[str, Any]:
     """Range and stops of a score with these extremes; orange stands for negative values.
 
-    Example:
+    Examples:
         >>> scale(0.0, 0.4)["high"], scale(-0.2, 0.1)["low"]
         (0.4, -0.2)
     """

@@ -26,7 +26,7 @@ Place = list[Any]
 class Buffer:
     """Arrays one behind the other.
 
-    Example:
+    Examples:
         >>> buffer = Buffer()
         >>> buffer.add(np.ones(3, dtype=np.uint8)), buffer.add(np.ones(2, dtype=np.int32))
         (['uint8', 0, 3], ['int32', 8, 2])
@@ -57,7 +57,7 @@ def row_orders(scores: Float[np.ndarray, "step layer head"]) -> dict[str, Int[np
 
     Ties go by layer, then head; heads without a scored step come last.
 
-    Example:
+    Examples:
         >>> scores = np.array([[[0.0, 0.9, 0.2]], [[1.0, 0.9, 0.2]]])
         >>> {name: order.tolist() for name, order in row_orders(scores).items()}
         {'variance': [0, 1, 2], 'mean': [1, 0, 2]}

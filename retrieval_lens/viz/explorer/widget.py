@@ -39,7 +39,7 @@ class Explorer(anywidget.AnyWidget):
     All can be set and observed. A value that the trace does not have raises `InputError`, and the
     choice stays what it was.
 
-    Example:
+    Examples:
         >>> from retrieval_lens.viz.demo import demo_trace
         >>> from retrieval_lens.viz.explorer.explore import explore
         >>> widget = explore(demo_trace())
