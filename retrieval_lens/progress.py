@@ -1,10 +1,10 @@
 """A progress bar on stderr that shows itself only when the work takes more than two seconds.
 
-Where stderr is a file, as in the log of a cluster, it is a line a minute instead.
+Where stderr is no terminal, as in the log of a cluster, it is at most a line a minute instead.
 """
 
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from threading import Lock, Timer
 from typing import Any, Protocol, runtime_checkable
@@ -88,7 +88,7 @@ def _open_bar() -> Any:
     )
 
     console = Console(stderr=True)
-    if not (console.is_terminal or console.is_jupyter):
+    if not (console.is_jupyter or (console.is_interactive and console.file.isatty())):
         return _Lines(console)
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn())
     times = (TimeElapsedColumn(), TimeRemainingColumn())
@@ -100,16 +100,16 @@ def _open_bar() -> Any:
 class _Lines:
     """The bar of a log: how much is done, at most once a minute."""
 
-    def __init__(self, console: Any):
-        self.console = console
-        self.began = self.said = time.monotonic()
+    def __init__(self, console: Any, clock: Callable[[], float] = time.monotonic):
+        self.console, self.clock = console, clock
+        self.began = self.said = clock()
 
     def add_task(self, description: str, total: int) -> int:
         self.description, self.total = description, total
         return 0
 
     def update(self, task: int, completed: int) -> None:
-        now = time.monotonic()
+        now = self.clock()
         if now - self.said >= LINE_SECONDS:
             self.said = now
             took = f"{(now - self.began) / 60:.0f} min"

@@ -1,6 +1,8 @@
+import sys
 import time
 
 import pytest
+from rich.console import Console
 
 from retrieval_lens import progress
 
@@ -57,7 +59,8 @@ def test_the_real_bar_writes_to_stderr_and_leaves_nothing_running(capsys, monkey
 
     monkeypatch.setattr(progress, "DELAY_SECONDS", 0.0)
     before = threading.active_count()
-    monkeypatch.setenv("FORCE_COLOR", "1")
+    monkeypatch.setenv("TERM", "xterm")
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
     with progress.progress_bar("counting", 2) as advance:
         time.sleep(0.5)
         advance(2)
@@ -68,18 +71,26 @@ def test_the_real_bar_writes_to_stderr_and_leaves_nothing_running(capsys, monkey
     assert threading.active_count() <= before
 
 
-def test_a_log_gets_a_line_a_minute(capsys, monkeypatch):
-    monkeypatch.setattr(progress, "DELAY_SECONDS", 0.0)
+def test_a_log_gets_at_most_a_line_a_minute(capsys):
     clock = [1000.0]
-    monkeypatch.setattr(progress.time, "monotonic", lambda: clock[0])
-    for name in ("FORCE_COLOR", "TTY_INTERACTIVE", "TTY_COMPATIBLE"):
-        monkeypatch.delenv(name, raising=False)
-    with progress.progress_bar("cells [of] a grid", 9) as advance:
-        time.sleep(0.5)
-        for seconds in (30, 31, 10, 60):
-            clock[0] += seconds
-            advance()
+    lines = progress._Lines(Console(stderr=True), lambda: clock[0])
+    task = lines.add_task("cells [of] a grid", 9)
+    for done, seconds in enumerate((30, 31, 10, 60), 1):
+        clock[0] += seconds
+        lines.update(task, done)
+    lines.stop()
     assert capsys.readouterr().err.splitlines() == [
         "cells [of] a grid: 2 of 9 after 1 min",
         "cells [of] a grid: 4 of 9 after 2 min",
     ]
+
+
+@pytest.mark.parametrize("forced", [{}, {"FORCE_COLOR": "1"}, {"TTY_COMPATIBLE": "1"}])
+def test_a_file_is_a_log_whatever_the_environment_says(tmp_path, monkeypatch, forced):
+    for name in ("FORCE_COLOR", "TTY_COMPATIBLE", "TTY_INTERACTIVE"):
+        monkeypatch.delenv(name, raising=False)
+    for name, value in forced.items():
+        monkeypatch.setenv(name, value)
+    with (tmp_path / "log").open("w") as log:
+        monkeypatch.setattr(sys, "stderr", log)
+        assert isinstance(progress._open_bar(), progress._Lines)

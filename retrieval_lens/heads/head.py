@@ -5,7 +5,7 @@ from typing import NamedTuple
 
 from retrieval_lens.errors import InputError
 
-_SPELLED = re.compile(r"L?(\d+)[H.-](\d+)")
+_SPELLED = re.compile(r"L?(\d+)(?:-?H|[.-])(\d+)")
 
 
 class Head(NamedTuple):
@@ -24,7 +24,7 @@ class Head(NamedTuple):
 
     @classmethod
     def parse(cls, text: str) -> "Head":
-        """Read `L18H6`, `18-6` or `18.6`.
+        """Read `L18H6`, `L18-H6`, `18-6` or `18.6`.
 
         Raises:
             InputError: Another spelling.

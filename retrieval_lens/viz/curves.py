@@ -11,12 +11,9 @@ import plotly.graph_objects as go
 
 from retrieval_lens.errors import InputError
 from retrieval_lens.viz.labels import escape
-from retrieval_lens.viz.style import FRAMED, arrange
+from retrieval_lens.viz.style import FRAMED, MARKS, PALETTE, arrange
 from retrieval_lens.viz.summary import levels, require_columns, series_names, summarise
 
-MARKS = ("circle", "square", "diamond", "triangle-up", "triangle-down", "cross", "x", "star")
-# Apart from each other for every kind of colour blindness, and seen on white and on dark ground
-PALETTE = ("#1f6bb0", "#d9772b", "#3f9f78", "#8a3d7a", "#505050", "#a394e8", "#a02015", "#4433bb")
 _SERIES = " series"  # no column of a table is called so
 
 

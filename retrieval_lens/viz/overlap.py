@@ -18,11 +18,11 @@ from retrieval_lens.viz.statistics_frame import (
 from retrieval_lens.viz.style import FRAMED, arrange
 
 AGAINST_K = {
-    "coverage": ("coverage |D∩S| / |D|", GREEN, "solid"),
-    "chance_corrected": ("overlap above chance", PURPLE, "dash"),
-    "jaccard_ceiling": ("ceiling of the Jaccard", GREY, "dot"),
-    "jaccard_static": ("Jaccard of D and S", BLUE, "solid"),
-    "precision": ("precision |D∩S| / |S|", ORANGE, "solid"),
+    "coverage": ("coverage |D∩S| / |D|", GREEN, "solid", "diamond"),
+    "chance_corrected": ("overlap above chance", PURPLE, "dash", "triangle-up"),
+    "jaccard_ceiling": ("ceiling of the Jaccard", GREY, "dot", "triangle-left-open"),
+    "jaccard_static": ("Jaccard of D and S", BLUE, "solid", "circle-open"),
+    "precision": ("precision |D∩S| / |S|", ORANGE, "longdash", "x-thin-open"),
 }
 
 
@@ -62,13 +62,14 @@ def overlap(
     if not ks:
         raise InputError("the frame compares with no static heads; pass static= to dynamism")
     figure, lows = go.Figure(), [0.0]
-    for statistic, (name, colour, dash) in AGAINST_K.items():
+    for statistic, (name, colour, dash, mark) in AGAINST_K.items():
         reading = None if (statistic, ks[0], None, None) in found else empty
         points = [(k, found.get((statistic, k, reading, None))) for k in ks]
         kept = [(k, row) for k, row in points if row is not None]
         lows += [row["value"] for _, row in kept]
         line = {"color": colour, "dash": dash, "width": 2}
-        _points(figure, [k for k, _ in kept], [row for _, row in kept], name, line)
+        marker = {"size": 11, "symbol": mark, "line": {"width": 2}}
+        _points(figure, [k for k, _ in kept], [row for _, row in kept], name, line, marker)
     below = {"title": {"text": "k, heads in the static set S"}, "tickvals": ks}
     left = {"title": {"text": "overlap"}, "range": [min(lows) - 0.03, 1.03]}
     grid = FRAMED | {"showgrid": True}
@@ -85,7 +86,12 @@ def overlap(
 
 
 def _points(
-    figure: go.Figure, x: list[int], rows: list[dict[str, Any]], name: str, line: dict[str, Any]
+    figure: go.Figure,
+    x: list[int],
+    rows: list[dict[str, Any]],
+    name: str,
+    line: dict[str, Any],
+    marker: dict[str, Any],
 ) -> None:
     if rows:
         figure.add_scatter(
@@ -94,6 +100,6 @@ def _points(
             error_y=error_bars(rows),
             mode="lines+markers",
             line=line,
-            marker={"size": 7},
+            marker=marker,
             name=name,
         )

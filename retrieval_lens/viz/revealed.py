@@ -12,13 +12,11 @@ from typing import Any
 import plotly.graph_objects as go
 
 from retrieval_lens.errors import InputError
-from retrieval_lens.viz.curves import PALETTE
 from retrieval_lens.viz.labels import escape
 from retrieval_lens.viz.statistics_frame import GREY, error_bars
-from retrieval_lens.viz.style import FRAMED, arrange
+from retrieval_lens.viz.style import FRAMED, MARKS, PALETTE, arrange
 from retrieval_lens.viz.summary import require_columns, series_names, summarise
 
-SYMBOLS = ("circle", "square", "diamond", "triangle-up", "cross", "x", "star")
 _STRATEGY = " strategy"  # no column of a table is called so
 
 
@@ -62,7 +60,7 @@ def revealed(
         raise InputError(f"no row has a number in both {found!r} and {shown!r}")
     known = known.assign(**{_STRATEGY: _names(known)})
     figure = go.Figure(_chance())
-    looks = zip(cycle(PALETTE), cycle(SYMBOLS), strict=False)
+    looks = zip(cycle(PALETTE), cycle(MARKS), strict=False)
     for name, (colour, symbol) in zip(dict.fromkeys(known[_STRATEGY]), looks, strict=False):
         rows = known[known[_STRATEGY] == name]
         figure.add_trace(_point(rows, (found, shown), name, colour, symbol))

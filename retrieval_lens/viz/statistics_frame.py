@@ -7,8 +7,10 @@ from collections.abc import Iterable
 from typing import Any
 
 from retrieval_lens.errors import InputError
+from retrieval_lens.viz.style import PALETTE
 
-BLUE, ORANGE, GREEN, PURPLE, GREY = "#1f6bb0", "#d9822b", "#2f8f6b", "#8a5fbf", "#7d8894"
+BLUE, ORANGE, GREEN, PURPLE = PALETTE[:4]
+GREY = "#7d8894"
 BELOW: dict[str, Any] = {
     "orientation": "h",
     "y": -0.18,

@@ -26,6 +26,9 @@ DIVERGING: Scale = [
     [0.75, "#5b9bd0"],
     [1.0, "#08294d"],
 ]
+# For names. Apart from each other for every kind of colour blindness; 3:1 on white, 2.5:1 on dark
+PALETTE = ("#1f6bb0", "#d9772b", "#3f9f78", "#8a3d7a", "#5a5a5a", "#9686e6", "#b02a1c", "#4e40c8")
+MARKS = ("circle", "square", "diamond", "triangle-up", "triangle-down", "cross", "x", "star")
 NO_VALUE = "rgba(128, 128, 128, 0.28)"
 FRAMED: dict[str, Any] = {
     "showgrid": False,

@@ -21,7 +21,7 @@ def scored(heads, ids=(), **provenance):
     return HeadSet(heads, scores, example_ids=ids, provenance=provenance)
 
 
-@pytest.mark.parametrize("text", ["L18H6", "18-6", "18.6", " L18H6 "])
+@pytest.mark.parametrize("text", ["L18H6", "L18-H6", "18-6", "18.6", " L18H6 "])
 def test_spellings_of_a_head(text):
     assert Head.parse(text) == Head(18, 6)
     assert str(Head(18, 6)) == "L18H6"

@@ -9,7 +9,9 @@ from itertools import combinations
 import numpy as np
 import pytest
 
-from retrieval_lens.viz.curves import MARKS, PALETTE
+from retrieval_lens.viz.overlap import AGAINST_K
+from retrieval_lens.viz.statistics_frame import BLUE, GREEN, ORANGE, PURPLE
+from retrieval_lens.viz.style import MARKS, PALETTE
 
 SEEN = {
     "trichromat": np.eye(3),
@@ -63,6 +65,14 @@ def closest(palette, eye):
 @pytest.mark.parametrize("eye", SEEN)
 def test_no_two_look_alike(eye):
     assert len(set(PALETTE)) == 8 and closest(PALETTE, eye) > 15
+    assert closest((BLUE, ORANGE, GREEN, PURPLE), eye) > 15
+
+
+def test_lines_that_may_coincide_differ_in_colour_dash_and_mark():
+    looks = list(AGAINST_K.values())
+    for place in range(4):
+        assert len({look[place] for look in looks}) > 3
+    assert len({look[1:] for look in looks}) == len({look[3] for look in looks}) == len(looks)
 
 
 def test_the_simulation_tells_red_from_green_for_some_eyes_only():
@@ -75,7 +85,8 @@ def test_they_are_seen_on_white_and_on_dark_ground():
         low, high = sorted(float(TO_XYZ[1] @ linear(one)) + 0.05 for one in (a, b))
         return high / low
 
-    assert all(contrast(one, "#ffffff") > 2.5 and contrast(one, "#111111") > 2 for one in PALETTE)
+    # 3:1 is what graphics want (WCAG 1.4.11); eight that differ on both grounds reach 2.5 on dark
+    assert all(contrast(one, "#ffffff") > 3 and contrast(one, "#111111") > 2.5 for one in PALETTE)
 
 
 def test_each_has_a_mark_of_its_own():
