@@ -6,7 +6,7 @@ EXTRAS := dev,docs,notebooks,cluster
 # One thread a worker: two processes of two threads each are four times slower on two cores.
 TEST := OMP_NUM_THREADS=1 $(PY) -m pytest -n 2
 
-.PHONY: install demo lint docs test check bench clean
+.PHONY: install demo lint docs tutorials test check bench clean
 
 install: $(STAMP)
 
@@ -33,6 +33,10 @@ lint: install
 
 docs: install
 	NO_MKDOCS_2_WARNING=1 $(VENV)/bin/mkdocs build --strict
+
+# Outputs of the notebooks, made anew.
+tutorials: install
+	$(PY) tutorials/runner.py tutorials/*.ipynb
 
 bench: install
 	$(PY) benchmarks/trace.py

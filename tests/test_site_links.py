@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-pytest.importorskip("mkdocs", reason="the documentation's packages are not here")
+PluginError = pytest.importorskip("mkdocs.exceptions", reason="mkdocs is not here").PluginError
 HOOK = Path(__file__).parents[1] / "docs" / "hooks" / "links.py"
 
 
@@ -36,24 +36,48 @@ def found(hook, site, page):
 
 def test_links_that_hold(hook, site):
     page = (
-        '<a id="here" href="other/#a%20part"><a href="#here"><a href="https://arxiv.org/abs/1">'
+        '<a id="here" href="other/#a%20part"><a href=" #here "><a href="https://arxiv.org/abs/1">'
         '<img src="picture.png"><a href="mailto:a@example.org"><img src="data:image/png;base64,">'
         '<link rel="canonical" href="https://example.org/"><a href="./other/index.html">'
+        '<a href="#top"><a href=""><img srcset="picture.png 1x, picture.png 2x">'
+        '<a href="other/?q=1"><link rel="license" href="https://example.org/">'
     )
     assert found(hook, site, page) == []
     hook.on_post_build({"site_dir": str(site)})
 
 
 @pytest.mark.parametrize(
-    "link", ["others/", "other/#part", "#there", "picture.svg", "../other/nothing.html"]
+    "link",
+    ["others/", "other/#part", "#there", "picture.svg", "../other/", "/other/", "http://[bad"],
 )
 def test_links_that_lead_nowhere(hook, site, link):
-    assert found(hook, site, f'<a href="{link}">') == [f"index.html: {link}"]
-    with pytest.raises(Exception, match="index.html"):
+    assert found(hook, site, f'<meta name="there"><a href="{link}">') == [
+        f"index.html: {link} leads nowhere"
+    ]
+    with pytest.raises(PluginError, match="index.html"):
         hook.on_post_build({"site_dir": str(site)})
 
 
-@pytest.mark.parametrize("tag", ["script src", "img src", "iframe src", "link href"])
+def test_a_page_in_a_folder(hook, site):
+    (site / "other" / "index.html").write_text('<a href="../picture.png"><a href="../x">', "utf-8")
+    assert hook.problems(site) == ["other/index.html: ../x leads nowhere"]
+
+
+@pytest.mark.parametrize(
+    "tag",
+    [
+        "script src",
+        "img src",
+        "img srcset",
+        "iframe src",
+        "object data",
+        "video poster",
+        'link rel="preload stylesheet" href',
+    ],
+)
 def test_files_of_other_hosts(hook, site, tag):
     page = f'<{tag}="https://example.org/x.js">'
-    assert found(hook, site, page) == ["index.html: loads https://example.org/x.js"]
+    wanted = "index.html: https://example.org/x.js is of another host"
+    assert found(hook, site, page) == [wanted]
+    (site / "404.html").write_text(page, "utf-8")
+    assert len(hook.problems(site)) == 2

@@ -17,7 +17,7 @@ WORDED = {  # functions that make or word an error
     "damaged": "FileFormatError",
     "kind": "CheckpointError",
     "none_left": "InvalidExampleError",
-    "Unusable": "FileFormatError",
+    "Unusable": "InvalidExampleError",
 }
 
 
@@ -33,7 +33,7 @@ def table():
         found.setdefault(error, {}).setdefault(place, []).append(text)
     parts = []
     for error, places in sorted(found.items()):
-        parts.append(f"\n### {error}\n")
+        parts.append(f"\n## {error}\n")
         if cures(error):
             parts += ["| it says | do |", "|---|---|", *cures(error), ""]
         for place, texts in sorted(places.items()):
@@ -61,7 +61,7 @@ def messages():
         for node in ast.walk(tree):
             for error, message in made(node):
                 text = literal(message, known)
-                if text.strip("… "):
+                if sum(one.isalpha() for one in text) > 9:  # else it is made of values
                     yield error, module, escape(text)
 
 

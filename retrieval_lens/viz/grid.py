@@ -12,7 +12,7 @@ from plotly.subplots import make_subplots
 
 from retrieval_lens.errors import InputError
 from retrieval_lens.viz.labels import escape
-from retrieval_lens.viz.style import FRAMED, NO_VALUE, arrange, colour_bar, colours
+from retrieval_lens.viz.style import DARK, FRAMED, NO_VALUE, arrange, colour_bar, colours
 from retrieval_lens.viz.summary import (
     LEVELS,
     levels,
@@ -99,11 +99,14 @@ def grid(
     for number, name in enumerate(panels):
         row, column = number // n_columns + 1, number % n_columns + 1
         part = cells[cells[panel] == name]
-        figure.add_trace(_heat_map(part, measure, names, ticks), row=row, col=column)
+        heat = _heat_map(part, measure, names, ticks)
+        figure.add_trace(heat, row=row, col=column)
         if opacity:
             rows = frame[frame[panel] == name] if shares else part.assign(examples=part["n"] / most)
-            veil = _veil(rows, opacity, names, ticks, _matrix(part, "mean", names, ticks))
+            veil = _veil(rows, opacity, names, ticks, heat.z)
             figure.add_trace(veil, row=row, col=column)
+            if heat.texttemplate:
+                _write_on_pale(figure.data[-2], figure.data[-1])
     _axes(figure, names, ticks, (len(panels), n_columns))
     _colours(figure, cells["mean"].to_numpy(float), measure, colour_bar)
     return arrange(
@@ -200,6 +203,15 @@ def _veil(
     place = {"x": list(range(matrix.shape[1])), "y": list(range(matrix.shape[0]))}
     veil = {"colorscale": _VEIL, "zmin": 0, "zmax": 1, "showscale": False, "hoverinfo": "skip"}
     return go.Heatmap(z=np.where(np.isnan(values), 0, MOST_VEIL * (1 - matrix)), **place, **veil)
+
+
+def _write_on_pale(heat: go.Heatmap, veil: go.Heatmap) -> None:
+    """Numbers of pale cells stand on the veil, in dark: that of the cell would be white on white."""
+    numbers = np.array([["" if x != x else f"{x:.2f}" for x in row] for row in heat.z])
+    pale = veil.z > 0.3
+    heat.update(text=np.where(pale, "", numbers), texttemplate="%{text}")
+    dark = {"size": 11, "color": DARK}
+    veil.update(text=np.where(pale, numbers, ""), texttemplate="%{text}", textfont=dark)
 
 
 def _text(value: Any) -> str:

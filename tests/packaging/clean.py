@@ -2,8 +2,8 @@
 
 1. The distributions that the wheel asks for are followed through their own requirements.
 2. Those that are installed here are linked into an empty environment: the same files, no download.
-3. pip installs the wheel there by its own metadata, without an index, so a requirement that is
-   missing or of another version is refused.
+3. pip installs the wheel there by its own metadata, without an index: a requirement that cannot be
+   met is refused, and what the wheel does not ask for is not there.
 """
 
 import sysconfig
@@ -25,7 +25,7 @@ def make(folder: Path, requires: Iterable[str]) -> tuple[Path, Path]:
         one = metadata.distribution(name)
         for top in {file.parts[0] for file in one.files or ()} - {"..", "__pycache__"}:
             link = packages / top
-            if not link.exists():  # namespaces are shared
+            if not link.exists():  # several of the wanted ones may share a namespace
                 link.symlink_to(one.locate_file(top))
     return Path(sysconfig.get_path("scripts", "venv", vars=scheme)) / "python", packages
 

@@ -40,6 +40,11 @@ def sdist(built):
     return found
 
 
+def plain():
+    """The variables of this process without those that tell Python where to look."""
+    return {name: value for name, value in os.environ.items() if not name.startswith("PYTHON")}
+
+
 @pytest.fixture(scope="session")
 def environment(wheel, tmp_path_factory):
     """The wheel and what it requires, and nothing else: interpreter, folder of packages."""
@@ -48,7 +53,7 @@ def environment(wheel, tmp_path_factory):
     flags = "--no-index --quiet --disable-pip-version-check --no-compile"
     pip = (sys.executable, "-m", "pip", "--python", str(python))
     for command in (("install", *flags.split(), str(wheel)), ("check",)):
-        done = subprocess.run((*pip, *command), capture_output=True, text=True)
+        done = subprocess.run((*pip, *command), capture_output=True, text=True, env=plain())
         assert done.returncode == 0, done.stdout + done.stderr
     return python, site
 
@@ -66,8 +71,7 @@ def site(environment):
 @pytest.fixture
 def outside(python, tmp_path):
     """Run a command of that environment far from the sources."""
-    kept = {name: value for name, value in os.environ.items() if not name.startswith("PYTHON")}
-    env = kept | {"PATH": f"{python.parent}{os.pathsep}{os.environ['PATH']}"}
+    env = plain() | {"PATH": f"{python.parent}{os.pathsep}{os.environ['PATH']}"}
 
     def outside(*command):
         return subprocess.run(command, cwd=tmp_path, env=env, capture_output=True, text=True)

@@ -7,6 +7,7 @@ from scipy.stats import bootstrap
 
 from retrieval_lens.errors import InputError, UnknownNameError
 from retrieval_lens.viz import curves, grid
+from retrieval_lens.viz.style import DARK
 from retrieval_lens.viz.summary import summarise
 
 
@@ -95,6 +96,13 @@ def test_pale_cells_have_few_valid_examples():
     assert veil.z.flatten().tolist() == [0.0, pytest.approx(0.85 * 0.8)]
     with pytest.raises(InputError, match="'valid' holds shares from 0 to 1"):
         grid(runs(depth=[0.0, 1.0], valid=[1.0, 20]), opacity="valid")
+
+
+def test_numbers_of_pale_cells_are_dark():
+    frame = runs(depth=[0.0, 1.0], valid=[1.0, 0.2], exact=[1.0, 0.0])
+    heat, veil = grid(frame, opacity="valid").data
+    assert heat.text.tolist() == [["1.00"], [""]] and veil.text.tolist() == [[""], ["0.00"]]
+    assert veil.textfont.color == DARK and heat.textfont.color is None
 
 
 def test_cells_with_few_examples_are_pale():
