@@ -206,7 +206,7 @@ def _veil(
 
 
 def _write_on_pale(heat: go.Heatmap, veil: go.Heatmap) -> None:
-    """Numbers of pale cells stand on the veil, in dark: that of the cell would be white on white."""
+    """Numbers of pale cells stand on the veil, in dark: those below would be white on white."""
     numbers = np.array([["" if x != x else f"{x:.2f}" for x in row] for row in heat.z])
     pale = veil.z > 0.3
     heat.update(text=np.where(pale, "", numbers), texttemplate="%{text}")
