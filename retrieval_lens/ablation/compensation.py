@@ -11,6 +11,9 @@ from retrieval_lens.heads import HeadSet
 def compensation(run: AblatedRun, static: HeadSet, token: str = "masked") -> int:
     """m_s = max over steps of |E_{s,t} & S|; 0 where no step was run twice.
 
+    Source: section 3.3 and figure 3 of
+    [Retrieval Heads are Dynamic](https://arxiv.org/abs/2602.11162).
+
     Args:
         run: Made with a set that reads each step, such as `Dynamic(k=5)`.
         static: S, the paper's top 20.

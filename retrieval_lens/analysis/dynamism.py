@@ -60,6 +60,10 @@ def dynamism(
     holds fewer distinct examples, so its count is no guide), and where a resample leaves a
     statistic undefined.
 
+    Source: Tables 1 and 5 of
+    [Retrieval Heads are Dynamic](https://arxiv.org/abs/2602.11162); bounds and
+    nulls are ours.
+
     Args:
         traces: Traces or StepSets of one model, each example once.
         static: HeadSet that ranks static heads, strongest first, from other examples; or None.

@@ -27,6 +27,8 @@ def head_activity(
 ) -> "pd.DataFrame":
     """How often every head is active, most often first; ties by layer and head.
 
+    Source: [Wu et al.](https://arxiv.org/abs/2404.15574).
+
     Args:
         traces: Traces, or `StepSets`.
         score: By which heads of traces are active.

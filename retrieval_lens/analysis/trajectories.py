@@ -153,6 +153,8 @@ def trajectories(
 ) -> list[Trajectory]:
     """Traces, a corpus, or trajectories as trajectories that may be analysed together.
 
+    Source: section 3.4 of [Retrieval Heads are Dynamic](https://arxiv.org/abs/2602.11162).
+
     Args:
         source: Traces or trajectories; anything that can be iterated over, such as a corpus.
         score: As in `trajectory`; trajectories have theirs.

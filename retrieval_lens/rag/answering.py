@@ -33,6 +33,8 @@ def answer(
 ) -> Answer:
     """Answer one question from its context, shown where `strategy` says.
 
+    Source: Algorithms 1 and 2 of [Retrieval Heads are Dynamic](https://arxiv.org/abs/2602.11162).
+
     Args:
         model: A bridge with a tokenizer.
         example: The prompt, with `meta["document_spans"]` or with a `context` that stands in it.

@@ -32,6 +32,9 @@ def curves(
 ) -> go.Figure:
     """Draw one curve for each series and measure, with a band of its 95 % interval.
 
+    Source: figures 3, 4, 7, 8 and 15 to 20 of
+    [Retrieval Heads are Dynamic](https://arxiv.org/abs/2602.11162).
+
     Args:
         frame: A row a run, such as `experiments.load_results` returns: each point is the mean over
             examples at one `x`. With `low` and `high`: a row a point, drawn as it is.

@@ -41,6 +41,10 @@ def dynamism(
 
     The steps are pooled. Rows of `analysis.test_retest` may be appended to the frame.
 
+    Source: Tables 1 and 5 of
+    [Retrieval Heads are Dynamic](https://arxiv.org/abs/2602.11162); nulls and
+    ceilings are ours.
+
     Args:
         frame: A DataFrame with a row for each statistic.
         title: Plain text above the figure; markup in it shows as text.

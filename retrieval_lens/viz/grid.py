@@ -44,6 +44,9 @@ def grid(
 ) -> go.Figure:
     """Draw a measure of a grid, one length-by-depth heat map for each condition.
 
+    Source: figures 2, 6 and 9 to 14 of
+    [Retrieval Heads are Dynamic](https://arxiv.org/abs/2602.11162).
+
     Args:
         frame: A row a run, such as `experiments.load_results` returns. Rows of one `example_id`
             are averaged first; a condition with several `k`, or of several models, has a panel for

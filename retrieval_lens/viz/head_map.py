@@ -97,6 +97,9 @@ def head_map(
 ) -> go.Figure:
     """Draw one number a head as a heat map, layer 0 on top.
 
+    Source: section 3.2 of
+    [Retrieval Heads are Dynamic](https://arxiv.org/abs/2602.11162), which ranks so.
+
     Args:
         values: `[layer, head]` as a tensor, an array or nested lists; or a trace, or several
             traces of one model, of which the mean of `score` over all steps is drawn; or a head

@@ -37,6 +37,9 @@ def overlap(
 ) -> go.Figure:
     """Draw the overlap of dynamic with static heads against the size of the static set.
 
+    Source: Table 5 of [Retrieval Heads are Dynamic](https://arxiv.org/abs/2602.11162); all but the
+    Jaccard is ours.
+
     Args:
         frame: What `analysis.dynamism` returned for a static ranking.
         empty: Reading of empty steps, `count` or `skip`; coverage and the overlap above chance

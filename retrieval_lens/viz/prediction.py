@@ -45,6 +45,8 @@ def prediction(
 ) -> go.Figure:
     """Draw what a probe predicts for each step beside what happened.
 
+    Source: section 3.4 of [Retrieval Heads are Dynamic](https://arxiv.org/abs/2602.11162).
+
     Args:
         trace: what each head did, with `scores[score]` of shape `[step, layer, head]`.
         predicted: `[step, layer, head]`, the prediction made from the hidden state of each step,

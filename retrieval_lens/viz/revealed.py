@@ -32,6 +32,9 @@ def revealed(
 ) -> go.Figure:
     """Draw evidence recall against the share of the context that was shown.
 
+    Source: beside Tables 4 and 6 of
+    [Retrieval Heads are Dynamic](https://arxiv.org/abs/2602.11162).
+
     Args:
         frame: A row an answer, as `experiments.load_results` returns it for a `RagGrid`. Draws and
             layouts of a question are averaged first. A column `k` tells sizes apart.

@@ -103,6 +103,8 @@ def timeline(
 ) -> go.Figure:
     """Draw the score of heads over the decode steps.
 
+    Source: figures 1 and 5 of [Retrieval Heads are Dynamic](https://arxiv.org/abs/2602.11162).
+
     Args:
         trace: what each head did, with `scores[score]` of shape `[step, layer, head]`.
         score: which of its scores. One that takes only the values 0 and 1 is drawn white and dark,

@@ -34,6 +34,9 @@ def trail(
 ) -> go.Figure:
     """Draw what was shown in each round of an answer.
 
+    Source: Algorithms 1 and 2 of
+    [Retrieval Heads are Dynamic](https://arxiv.org/abs/2602.11162).
+
     Args:
         answer: What `rag.answer` returned, or `Answer.load`.
         title: Plain text above the figure; markup in it shows as text.

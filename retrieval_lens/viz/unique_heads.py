@@ -19,6 +19,9 @@ def unique_heads(
 ) -> go.Figure:
     """Draw how many heads were ever active against the number of steps.
 
+    Source: Table 1 of
+    [Retrieval Heads are Dynamic](https://arxiv.org/abs/2602.11162) gives its end.
+
     Args:
         frame: What `analysis.unique_heads_curve` returned.
         title: Plain text above the figure; markup in it shows as text.
