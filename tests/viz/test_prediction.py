@@ -12,7 +12,7 @@ def test_true_above_predicted_below_moved_by_the_offset():
     guess = np.random.default_rng(0).random(true.shape)
     figure = viz.prediction(trace, guess, n_heads=2, offset=1)
     above, below = (np.asarray(one.z, float) for one in figure.data)
-    heads = [tuple(map(int, h[1:].split("-H"))) for h in figure.layout.yaxis.ticktext]
+    heads = [tuple(map(int, h[1:].split("H"))) for h in figure.layout.yaxis.ticktext]
     for row, (layer, head) in enumerate(heads):
         assert above[row].tolist() == true[:, layer, head].tolist()
         assert np.isnan(below[row, 0])
