@@ -103,13 +103,14 @@ def grid(
         row, column = number // n_columns + 1, number % n_columns + 1
         part = cells[cells[panel] == name]
         heat = _heat_map(part, measure, names, ticks)
-        figure.add_trace(heat, row=row, col=column)
+        layers = [heat]
         if opacity:
             rows = frame[frame[panel] == name] if shares else part.assign(examples=part["n"] / most)
-            veil = _veil(rows, opacity, names, ticks, heat.z)
-            figure.add_trace(veil, row=row, col=column)
+            layers.append(_veil(rows, opacity, names, ticks, np.asarray(heat.z, float)))
             if heat.texttemplate:
-                _write_on_pale(figure.data[-2], figure.data[-1])
+                _write_on_pale(*layers)
+        for layer in layers:
+            figure.add_trace(layer, row=row, col=column)
     _axes(figure, names, ticks, (len(panels), n_columns))
     _colours(figure, cells["mean"].to_numpy(float), measure, colour_bar)
     return arrange(
@@ -210,8 +211,9 @@ def _veil(
 
 def _write_on_pale(heat: go.Heatmap, veil: go.Heatmap) -> None:
     """Numbers of pale cells stand on the veil, in dark: those below would be white on white."""
-    numbers = np.array([["" if x != x else f"{x:.2f}" for x in row] for row in heat.z])
-    pale = veil.z > 0.3
+    values, veiled = np.asarray(heat.z, float), np.asarray(veil.z, float)
+    numbers = np.array([["" if x != x else f"{x:.2f}" for x in row] for row in values])
+    pale = veiled > 0.3
     heat.update(text=np.where(pale, "", numbers), texttemplate="%{text}")
     dark = {"size": 11, "color": DARK}
     veil.update(text=np.where(pale, numbers, ""), texttemplate="%{text}", textfont=dark)
