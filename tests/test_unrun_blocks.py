@@ -33,11 +33,14 @@ def wrong(folder, pages):
     unrun = {}
     for name, text in pages.items():
         code, unrun[name] = module(text)
+        fences = len(re.findall(r"^\s*(?:```|~~~)\s*py\b", text, re.MULTILINE))
+        assert fences == sum(block[1] == "py" for block in BLOCK.finditer(text)), name
         (folder / f"{name}.py").write_text(code, "utf-8")
     (folder / "pyrightconfig.json").write_text(json.dumps({"extraPaths": [str(ROOT)]}), "utf-8")
     pyright = Path(sys.executable).with_name("pyright")
     command = (pyright, "--outputjson", "--pythonpath", sys.executable)
     done = subprocess.run(command, cwd=folder, capture_output=True, text=True)
+    assert done.stdout, done.stderr
     found = json.loads(done.stdout)
     assert found["summary"]["filesAnalyzed"] == len(pages)
     places = [
@@ -50,13 +53,14 @@ def wrong(folder, pages):
 
 @pytest.mark.slow
 def test_blocks_that_are_not_run(tmp_path):
-    texts = {path.stem: path.read_text("utf-8") for path in PAGES}
-    pages = {name: text for name, text in texts.items() if module(text)[1]}
+    names = ["__".join(path.relative_to(ROOT).with_suffix("").parts) for path in PAGES]
+    texts = dict(zip(names, (path.read_text("utf-8") for path in PAGES), strict=True))
+    pages = {name: text for name, text in texts.items() if "```py\n" in text}
     assert len(pages) > 5
     pages["broken"] = (
         "```python\nimport retrieval_lens as rl\nrl.nothing\n```\n\n"
-        '```py\nrl.load_model("a", dtyp="x")\n```\n'
+        '```py\nrl.load_model("a", dtyp="x")\nrl.nothing\n```\n'
     )
     found = wrong(tmp_path, pages)
     assert [one for one in found if not one.startswith("broken")] == []
-    assert [one.split()[0] for one in found] == ["broken:7"], "the check itself"
+    assert [one.split()[0] for one in found] == ["broken:7", "broken:8"], "the check itself"

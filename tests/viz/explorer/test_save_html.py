@@ -87,6 +87,12 @@ def test_the_landing_page_is_made_of_its_trace_with_the_scripts_of_today():
         assert getattr(assets, name)() in document
     state, data = parts(document)
     trace = Trace.load(HOOK.with_name("needle.safetensors"))
-    widget = explore(trace, static=HeadSet.load(HOOK.with_name("needle_static.json")))
+    static = HeadSet.load(HOOK.with_name("needle_static.json"))
+    # as docs/how-to/explorer.md tells
+    assert trace.provenance["example"]["id"] == "needle-magic_word-mixed-200-0.5-0"
+    assert trace.n_steps == 40 and len(static) == 10
+    named = {f"needle-magic_word-mixed-100-{at}-{seed}" for at in (0.2, 0.8) for seed in (100, 101)}
+    assert set(static.example_ids) == named
+    widget = explore(trace, static=static)
     assert data == widget._data and state["step"] == 9
     assert state["_meta"]["title"] == landing.TITLE
