@@ -12,12 +12,14 @@ from typing import Any
 
 from retrieval_lens.errors import ContextLengthError, InvalidExampleError
 from retrieval_lens.experiments.cells import Cell
+from retrieval_lens.experiments.conditions import Variant
 from retrieval_lens.experiments.opening import opened_model, prompt_of
 from retrieval_lens.experiments.rag_grid import RagGrid
 from retrieval_lens.rag.answering import require_answerable
 from retrieval_lens.rag.pipeline import run
 from retrieval_lens.rag.reader import ModelReader
-from retrieval_lens.rag.strategies.base import hidden_at_of
+from retrieval_lens.rag.settings import Settings
+from retrieval_lens.rag.strategies.base import Strategy, hidden_at_of
 from retrieval_lens.tasks import RetrievalExample
 
 
@@ -30,10 +32,15 @@ class RagWorker:
         model: The same as a loaded bridge; None loads it.
     """
 
+    model: Any
+    label: dict[str, Any]
+
     def __init__(self, grid: RagGrid, name: str, model: Any = None):
-        self.grid, self.name = grid, name
+        self.grid: RagGrid = grid
+        self.name: str = name
         self.model, self.label = opened_model(grid, name, model)
-        self.strategies, self.settings = grid.made(name), grid.loop_settings()
+        self.strategies: dict[Variant, Strategy] = grid.made(name)
+        self.settings: Settings = grid.loop_settings()
 
     def __call__(self, cell: Cell, inputs: dict[str, Any]) -> dict[str, Any]:
         """The result of a cell, as JSON types.

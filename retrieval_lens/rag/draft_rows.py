@@ -22,7 +22,7 @@ class LayerRows:
     edits_scores = True
 
     def __init__(self, layer: int):
-        self.layers = [layer]
+        self.layers: list[int] = [layer]
         self.parts: list[Tensor] = []
 
     def scores(

@@ -108,6 +108,14 @@ class ModelReader:
         UnsupportedModelError: Context cannot be hidden from this model.
     """
 
+    model: Any
+    example: RetrievalExample
+    tokenizer: Any
+    engine: str
+    layers: list[int]
+    stop_ids: set[int]
+    provenance: dict[str, Any]
+
     def __init__(
         self,
         model: Any,
@@ -117,10 +125,10 @@ class ModelReader:
     ):
         self.model, self.example, self.tokenizer = model, example, model.tokenizer
         self.engine, reason = choose_engine(model, engine, tuple(hidden_at))
-        self.drafts = VisibleSession(model, (), self.engine)
-        self.looks = VisibleSession(model, hidden_at, self.engine)
+        self.drafts: VisibleSession = VisibleSession(model, (), self.engine)
+        self.looks: VisibleSession = VisibleSession(model, hidden_at, self.engine)
         self.layers, self.stop_ids = attention_layers(model), set(eos_token_ids(model))
-        self.stack = ExitStack()
+        self.stack: ExitStack = ExitStack()
         self.provenance = {
             "retrieval_lens": version("retrieval-lens"),
             "model": model_info(model),

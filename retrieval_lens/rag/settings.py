@@ -13,7 +13,7 @@ from retrieval_lens.tasks.example import without_layout
 
 REMASK = ("after_clean_draft", "always")
 KEEP = ("sentences", "nothing")
-CHOICES = {"remask": REMASK, "keep": KEEP, "centre": CENTRES}
+CHOICES: dict[str, tuple[str, ...]] = {"remask": REMASK, "keep": KEEP, "centre": CENTRES}
 SENTENCES = ("draft_sentences", "rewrite_sentences")  # None leaves them to `draft_tokens`
 WHOLE = {  # the least of each
     "draft_tokens": 1,
