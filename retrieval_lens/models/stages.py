@@ -24,7 +24,7 @@ def stage(text: str, progress: bool = True) -> Iterator[None]:
 
     # Bound to this very stream: a spinner must not vanish when the block redirects sys.stderr.
     console = Console(file=sys.stderr)
-    if not console.is_terminal:
+    if not (console.is_interactive and console.file.isatty()):
         note(text)
         yield
         return
