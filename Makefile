@@ -11,6 +11,7 @@ TEST := OMP_NUM_THREADS=1 $(PY) -m pytest -n 2
 install: $(STAMP)
 
 $(STAMP): pyproject.toml constraints.txt
+	@echo "Installing into $(VENV): about two minutes, once."
 	python3 -m venv $(VENV)
 	$(PY) -m pip install --quiet --constraint constraints.txt --editable ".[$(EXTRAS)]"
 	touch $(STAMP)

@@ -49,6 +49,15 @@ class AblatedRun:
     outcome: str = ""
     provenance: Mapping[str, Any] = field(default_factory=dict)
 
+    def __repr__(self) -> str:
+        """One line; the tensors would fill the screen."""
+        heads = float(self.n_masked.float().mean()) if self.n_steps else 0.0
+        text = self.text if len(self.text) <= 40 else self.text[:39] + "…"
+        return (
+            f"AblatedRun({self.example_id}, {self.n_steps} steps, {heads:.1f} heads masked a step, "
+            f"outcome={self.outcome!r}, text={text!r})"
+        )
+
     @property
     def n_steps(self) -> int:
         """Decode steps of the response."""

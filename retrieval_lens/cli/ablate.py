@@ -137,18 +137,20 @@ def _print(console: Any, evidence: str, runs: dict[str, Any], effects: Any) -> N
     from retrieval_lens.cli.tables import printable
 
     table = Table(title="One needle, heads masked", title_justify="left")
-    for name in ("condition", "heads", "exact", "chars", "Δ log p", "outcome"):
-        right = name in ("heads", "exact", "chars", "Δ log p")
+    for name in ("condition", "heads", "exact", "chars", "outcome", "heads there", "Δ log p"):
+        right = name not in ("condition", "outcome")
         table.add_column(name, justify="right" if right else "left", no_wrap=True)
-    retrieval = effects[effects.is_retrieval].groupby("condition").delta_log_prob.mean()
+    retrieval = effects[effects.is_retrieval].groupby("condition")[["n_heads", "delta_log_prob"]]
+    single = retrieval.mean().to_dict("index")
     for name, run in runs.items():
         table.add_row(
             name,
             f"{float(run.n_masked.float().mean()):.1f}",
             f"{run.metrics['exact']:.0f}",
             f"{run.metrics['answer_chars']:.2f}",
-            f"{retrieval.get(name, float('nan')):.2f}",
             run.outcome,
+            f"{single[name]['n_heads']:.1f}" if name in single else "",
+            f"{single[name]['delta_log_prob']:.2f}" if name in single else "",
         )
     console.print(table)
     for name, run in runs.items():
@@ -156,6 +158,7 @@ def _print(console: Any, evidence: str, runs: dict[str, Any], effects: Any) -> N
         console.print(f"{name}: {escape(text)}")
     console.print(f"needle: {escape(evidence)}")
     console.print(
-        "heads: mean masked at a step of the response. Δ log p: change of the clean token's log "
-        "probability (nats) at retrieval steps, each masked alone."
+        "Left, free running: heads masked at a step of the condition's own response (mean), and "
+        "what became of it. Right, single steps: heads masked at a retrieval step of the clean "
+        "response (mean), and the change of the clean token's log probability there (nats)."
     )

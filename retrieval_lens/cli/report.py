@@ -10,7 +10,7 @@ from retrieval_lens.cli import options
 
 def report(
     folder: Annotated[
-        Path, typer.Argument(help="Where a grid was run, or a corpus was collected.")
+        Path, typer.Argument(help="What `grid run`, `rag evaluate` or `collect` wrote.")
     ],
     out: Annotated[
         Path | None, typer.Option(help="page.html; report.html in the folder by default.")

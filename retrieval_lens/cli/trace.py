@@ -145,6 +145,7 @@ def trace(
             raise InputError(
                 "--prompt needs --evidence: a word or sentence of it that heads may fetch"
             )
+        _read(prompt)  # refused before a model is loaded
         load = partial(_own_text, **text.values, chat=chat)
     else:
         tasks.refuse("--task needle", asked)
@@ -186,15 +187,22 @@ def _own_text(
 ) -> "RetrievalExample":
     from retrieval_lens.tasks import RetrievalExample
 
-    try:
-        text = prompt.read_text("utf-8")
-    except UnicodeDecodeError as error:
-        raise InputError(f"{prompt} is not UTF-8 text ({error.reason})") from error
+    text = _read(prompt)
     if chat is None:
         chat = bool(getattr(tokenizer, "chat_template", None))
     return RetrievalExample.from_text(
         tokenizer, text, evidence, answer=answer, id=prompt.name, chat=chat
     )
+
+
+def _read(prompt: Path) -> str:
+    """The text of a file without the line end that editors put last: it would change the answer."""
+    if not prompt.is_file():
+        raise InputError(f"--prompt takes a text file, and {str(prompt)[:80]!r} is none")
+    try:
+        return prompt.read_text("utf-8").removesuffix("\n")
+    except UnicodeDecodeError as error:
+        raise InputError(f"{prompt} is not UTF-8 text ({error.reason})") from error
 
 
 def _print(result: Any, format: Format, out: Path | None, score: ScoreName, example: Any) -> None:

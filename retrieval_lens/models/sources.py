@@ -6,6 +6,7 @@
 
 import json
 import os
+from difflib import get_close_matches
 from pathlib import Path
 
 from retrieval_lens.errors import CheckpointError, UnknownNameError
@@ -35,6 +36,9 @@ def hub_folder(name: str, revision: str | None = None) -> Path:
     from huggingface_hub import errors, snapshot_download
 
     known = ", ".join(checkpoint_names())
+    near = "".join(
+        f"; did you mean {one!r}?" for one in get_close_matches(name, checkpoint_names(), 1)
+    )
     try:
         return Path(snapshot_download(name, revision=revision, ignore_patterns=_SKIPPED))
     except errors.GatedRepoError as error:
@@ -46,7 +50,7 @@ def hub_folder(name: str, revision: str | None = None) -> Path:
     except (errors.HFValidationError, errors.RepositoryNotFoundError) as error:
         raise UnknownNameError(
             f"{name!r} is no named checkpoint (known: {known}), no folder here, and no model on "
-            "the hub that you can read"
+            f"the hub that you can read{near}"
         ) from error
     except (errors.LocalEntryNotFoundError, errors.OfflineModeIsEnabled, OSError) as error:
         # A bare word is a mistyped name far more often than one of the few old Hub ids.
@@ -54,7 +58,7 @@ def hub_folder(name: str, revision: str | None = None) -> Path:
         raise kind(
             f"{name!r} is no named checkpoint (known: {known}) and no folder here; as a Hub id it "
             "is not in the hub's cache, and the hub cannot be reached. Check the name and the "
-            "network, or pass the folder that holds the model"
+            f"network, or pass the folder that holds the model{near}"
         ) from error
 
 

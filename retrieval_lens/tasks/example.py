@@ -55,6 +55,14 @@ class RetrievalExample:
     documents: tuple[str, ...] = ()
     meta: Mapping[str, Any] = field(default_factory=dict)
 
+    def __repr__(self) -> str:
+        """One line; the prompt would fill the screen."""
+        return (
+            f"RetrievalExample({self.id}, {len(self.token_ids)} tokens, evidence of "
+            f"{len(self.evidence)} at {int(self.evidence[0])} to {int(self.evidence[-1])}, "
+            f"answer={self.answer!r})"
+        )
+
     def __post_init__(self) -> None:
         if len(self.evidence) == 0:
             raise EvidenceError(f"example {self.id!r} has no evidence")

@@ -7,7 +7,9 @@
    tokenizer cannot be trusted and an error is raised rather than a wrong position returned.
 """
 
+import re
 from collections.abc import Sequence
+from difflib import get_close_matches
 from typing import Any
 
 import torch
@@ -75,14 +77,26 @@ def _trimmed(start: int, found: str) -> Span:
     return start, start + len(found.strip())
 
 
+def _nearest(text: str, sentence: str) -> str:
+    """As many words of the text that are nearly these; "" where none are."""
+    n, words = len(sentence.split()), list(re.finditer(r"\S+", text))
+    ends = zip(words, words[n - 1 :], strict=False)
+    runs = {text[a.start() : b.end()].strip(".,;:!?\"'()"): None for a, b in ends}
+    by_small = {run.casefold(): run for run in reversed(runs)}
+    found = get_close_matches(sentence.casefold()[:200], by_small, 1, cutoff=0.8)
+    return by_small[found[0]] if found else ""
+
+
 def _only_occurrence(text: str, sentence: str) -> Span:
     if not sentence.strip():
         raise EvidenceError("the evidence is empty; give a sentence of the prompt or (start, end)")
     start = text.find(sentence)
     if start < 0:
+        near = _nearest(text, sentence)
         raise EvidenceError(
             f"evidence {sentence[:80]!r} is not in the prompt of {len(text)} characters; it must "
-            f"stand there letter for letter (a chat template or a truncation may have cut it)"
+            f"stand there letter for letter"
+            + (f". Did you mean {near!r}?" if near else " (a template or a limit may have cut it)")
         )
     again = text.find(sentence, start + 1)
     if again >= 0:

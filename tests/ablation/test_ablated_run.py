@@ -206,3 +206,25 @@ def test_the_outcome_is_that_of_the_best_accepted_answer(
     assert (found.outcome == "exact") == (found.metrics["exact"] == 1.0)
     assert run(task="multihop").outcome == alone
     assert run(task="needle", answer_aliases=aliases).outcome == run(task="needle").outcome
+
+
+def test_a_run_prints_as_one_line():
+    heads = torch.zeros(2, 2, 3, dtype=torch.bool)
+    heads[0, 1] = True
+    run = results.AblatedRun(
+        example_id="a",
+        tokens=torch.tensor([5, 6]),
+        clean_tokens=torch.tensor([5, 6]),
+        text="x" * 60,
+        truncated=False,
+        mask=heads,
+        active=heads,
+        active_masked=heads,
+        active_masked_clean_token=heads,
+        scored=torch.tensor([True, True]),
+        outcome="partial",
+    )
+    wanted = (
+        f"AblatedRun(a, 2 steps, 1.5 heads masked a step, outcome='partial', text='{'x' * 39}…')"
+    )
+    assert repr(run) == wanted

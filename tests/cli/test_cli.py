@@ -59,6 +59,8 @@ def test_trace_of_a_file(capsys, same_model, tmp_path):
     code, stdout, _ = run(capsys, "trace", *arguments)
     assert code == 0
     assert json.loads(stdout)["provenance"]["example"]["id"] == "p.txt"
+    prompt.write_text(prompt.read_text() + "\n")  # as an editor leaves it
+    assert json.loads(run(capsys, "trace", *arguments)[1])["text"] == json.loads(stdout)["text"]
 
 
 def test_demo_writes_a_page_that_reads_offline(capsys, same_model, tmp_path):
@@ -80,7 +82,10 @@ def test_demo_writes_a_page_that_reads_offline(capsys, same_model, tmp_path):
         (("trace", "--needle", "thread"), "no needle format 'thread'"),
         (("trace", "--evidence", "x"), "--evidence and --answer need --prompt"),
         (("trace", "--answer", "x"), "--evidence and --answer need --prompt"),
-        (("trace", "--prompt", "/no/such/file", "--evidence", "x"), "No such file"),
+        (
+            ("trace", "--prompt", "/no/such/file", "--evidence", "x"),
+            "--prompt takes a text file, and '/no/such/file' is none",
+        ),
         (("trace", "--out", "/no/such/folder/a"), "--out /no/such/folder/a is a folder, or in a"),
         (("trace", "--out", "/"), "--out / is a folder"),
         (("trace", "--n-tokens", "9000"), "the model's context is 8192"),

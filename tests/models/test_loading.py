@@ -260,6 +260,7 @@ def test_a_damaged_tokenizer(folder):
 
 def test_names_that_stand_for_nothing():
     bad("no named checkpoint .known: smollm2-135m", UnknownNameError, "smolm2")
+    bad("did you mean 'smollm2-135m'", UnknownNameError, "smolm2-135m")
     bad("no named checkpoint .known: smollm2-135m", UnknownNameError, "two words")
     bad("hub cannot be reached", CheckpointError, "organisation/model")
     bad("the folder '/no/such' does not exist", CheckpointError, "/no/such")

@@ -93,3 +93,20 @@ def test_a_tokenizer_without_offsets_is_refused():
         tokenize(object(), "text")
     with pytest.raises(InputError, match="gives no token"):
         tokenize(tokenizer("byte_level_bpe"), "")
+
+
+@pytest.mark.parametrize(
+    ("wrong", "meant"),
+    [
+        ("Wallnut street", "Walnut Street"),
+        ("the Walnut street.", "on Walnut Street"),
+        ("cardamon", "Cardamom"),
+        ("he ate nothing at all", None),
+    ],
+)
+def test_the_nearest_words_are_named(wrong, meant):
+    text = "Tom parks on Walnut Street. (Cardamom is a spice, and cardamom it stays.)"
+    with pytest.raises(EvidenceError) as refused:
+        find_span(text, wrong)
+    said = str(refused.value)
+    assert (f"Did you mean {meant!r}?" in said) if meant else ("Did you mean" not in said)

@@ -12,6 +12,7 @@ from retrieval_lens.errors import (
     UnknownNameError,
 )
 from retrieval_lens.tracing import engine as engines
+from retrieval_lens.tracing import tracer as tracer_module
 from tests.tiny_models import N_CTX, longrope_config, tiny_bridge, tiny_hf
 from tests.tracing.test_families import example
 
@@ -421,3 +422,9 @@ def test_a_prompt_of_one_token(bridge):
     fast, hooks = (rl.RetrievalTracer(bridge).trace(one, 3, e) for e in ("fast", "hooks"))
     assert fast.tokens.tolist() == hooks.tokens.tolist()
     assert fast.top_positions[0, 0, 0].tolist() == [0] + [-1] * 7
+
+
+def test_what_is_no_example_is_refused():
+    tracer_module._require([example()])
+    with pytest.raises(InputError, match="wanted a RetrievalExample, got str; .*from_text"):
+        tracer_module._require([example(), "a prompt"])
