@@ -36,9 +36,8 @@ def hub_folder(name: str, revision: str | None = None) -> Path:
     from huggingface_hub import errors, snapshot_download
 
     known = ", ".join(checkpoint_names())
-    near = "".join(
-        f"; did you mean {one!r}?" for one in get_close_matches(name, checkpoint_names(), 1)
-    )
+    close = get_close_matches(name, checkpoint_names(), 1)
+    near = f"; did you mean {close[0]!r}?" if close else ""
     try:
         return Path(snapshot_download(name, revision=revision, ignore_patterns=_SKIPPED))
     except errors.GatedRepoError as error:

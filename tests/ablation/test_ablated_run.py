@@ -224,7 +224,5 @@ def test_a_run_prints_as_one_line():
         scored=torch.tensor([True, True]),
         outcome="partial",
     )
-    wanted = (
-        f"AblatedRun(a, 2 steps, 1.5 heads masked a step, outcome='partial', text='{'x' * 39}…')"
-    )
-    assert repr(run) == wanted
+    said = "AblatedRun(a, 2 steps, 1.5 heads masked a step, outcome='partial', text="
+    assert repr(run) == f"{said}'{'x' * 39}…')"

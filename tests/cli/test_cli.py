@@ -47,7 +47,8 @@ def test_trace_as_table(capsys, same_model):
     assert code == 0
     assert "Active heads at each decode step" in stdout
     assert "response: The magic word is" in stdout and "exact 0.00" in stdout
-    assert " by token, " in stdout and " by position" in stdout
+    said = " ".join(stdout.split())
+    assert " by token, " in said and " by position of the token; reasoning " in said
     assert "strongest by mean copy_paste score: L" in stdout
 
 

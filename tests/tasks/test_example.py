@@ -148,9 +148,8 @@ def test_a_single_text_is_one_piece_of_evidence(family):
 
 
 def test_an_example_prints_as_one_line():
-    one = rl.RetrievalExample.from_text(
-        tokenizer("byte_level_bpe"), PROMPT, "three cats", answer="3"
-    )
+    tok = tokenizer("byte_level_bpe")
+    one = rl.RetrievalExample.from_text(tok, PROMPT, "three cats", answer="3")
     shown, evidence = repr(one), one.evidence.tolist()
     assert "\n" not in shown and len(shown) < 200
     where = f"evidence of {len(evidence)} at {evidence[0]} to {evidence[-1]}, answer='3')"
