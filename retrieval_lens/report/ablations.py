@@ -46,6 +46,10 @@ WHAT = {
     "em": "Verdict: exact match",
     "f1": "Verdict: F1",
 }
+CUT_SHORT = (
+    "Without a mask no response holds the answer, and all were cut at their token limit: raise "
+    "max_new_tokens before you read anything into this."
+)
 WHAT_IT_IS = {
     EFFECT: "Change of the clean token's log-probability at retrieval steps, from the clean "
     "prefix, in nats: below 0 the mask does harm."
@@ -65,9 +69,18 @@ def verdicts(opened: GridFolder) -> list[Part]:
                 continue
             primary = PRIMARY if measure == EFFECT and baseline == "dynamic" else None
             said = told(found, opened.unit, TITLES[measure], primary=primary)
+            if measure != EFFECT and _cut_short(runs):
+                said.insert(0, CUT_SHORT)
             text = paragraphs(WHAT_IT_IS.get(measure, ""), *said, "" if parts else RULE)
             parts.append((opened.of(heading, model), text, contrasts_table(found)))
     return parts
+
+
+def _cut_short(runs: Any) -> bool:
+    """Whether no unmasked response holds the answer, and all were cut at their limit."""
+    clean = runs[runs["series"] == "none"]
+    whole = clean[[one for one in ("exact", "em") if one in clean]]
+    return bool(len(clean) and (clean["truncated"] == 1).all() and not whole.to_numpy(float).any())
 
 
 def _baseline(series: Sequence[str]) -> str:

@@ -21,7 +21,7 @@ SERIES, UNIT, STRATUM = "series", "unit", "haystack"
 EFFECTS = ("effect_retrieval", "effect_other")
 MOST_SENTENCES = 8
 NOTHING = "nothing"
-SHOWN, NOT_SHOWN = "a difference", "no difference shown"
+SHOWN, NOT_SHOWN, NOT_TESTED = "a difference", "no difference shown", "not tested"
 RULE = (
     "Every difference is the row's mean minus the baseline's. One is claimed where the 95 % "
     "interval leaves out 0 and the p value, corrected by Holm over the rows, is below 0.05. "
@@ -103,6 +103,13 @@ def is_shown(row: Mapping[str, Any]) -> bool:
     return bool((row["low"] > 0 or row["high"] < 0) and row["p_holm"] < 0.05)
 
 
+def verdict(row: Mapping[str, Any]) -> str:
+    """What is claimed of a contrast; one without an interval is of too few pairs to be tested."""
+    if row["low"] != row["low"]:
+        return NOT_TESTED
+    return SHOWN if is_shown(row) else NOT_SHOWN
+
+
 def contrasts_table(found: Any) -> Any:
     """The contrasts as texts, one row a condition."""
     rows = found.to_dict("records")
@@ -117,7 +124,7 @@ def contrasts_table(found: Any) -> Any:
         ],
         "test": [row["test"] for row in rows],
         "pairs": [row["n_pairs"] for row in rows],
-        "verdict": [SHOWN if is_shown(row) else NOT_SHOWN for row in rows],
+        "verdict": [verdict(row) for row in rows],
     }
     return pd.DataFrame(table, index=[row["condition"] for row in rows])
 
@@ -147,7 +154,9 @@ def told(
         said.append(f"{len(apart) - MOST_SENTENCES} more differences are in the table.")
     rest = [row for row in others if not is_shown(row)]
     if rest:
-        start = f"{NOT_SHOWN.capitalize()} beside {rows[0]['baseline']}"
+        tested = any(verdict(row) != NOT_TESTED for row in rest)
+        claim = NOT_SHOWN if tested else "too few to be tested, differences of the means"
+        start = f"{claim.capitalize()} beside {rows[0]['baseline']}"
         texts = "; ".join(
             f"{row['condition']} {with_interval(row['difference'], row['low'], row['high'])}"
             for row in rest
@@ -185,9 +194,8 @@ def sentence(row: Mapping[str, Any], unit: str, label: str, masked: bool = True)
         said = f"{label} is {amount} {'higher' if more else 'lower'} {than}"
     pairs = counted(int(row["n_pairs"]), unit)
     if low != low:
-        return f"{said} ({pairs}, too few for an interval): {NOT_SHOWN}."
-    verdict = SHOWN if is_shown(row) else NOT_SHOWN
-    return f"{said} (95 % interval {number(low)} to {number(high)}, {pairs}): {verdict}."
+        return f"{said} ({pairs}, too few for an interval): {NOT_TESTED}."
+    return f"{said} (95 % interval {number(low)} to {number(high)}, {pairs}): {verdict(row)}."
 
 
 def _named(series: str, masked: bool) -> str:

@@ -10,7 +10,7 @@ from retrieval_lens.experiments import Grid, GridStatus, grid_status, load_resul
 from retrieval_lens.experiments.reading import finished
 from retrieval_lens.experiments.store import MANIFEST, RunFolder, open_folder
 from retrieval_lens.files import load_json
-from retrieval_lens.report.parts import sent
+from retrieval_lens.report.parts import counted, sent
 
 
 @dataclass(frozen=True, eq=False)
@@ -62,7 +62,7 @@ class GridFolder:
     def lead(self) -> str:
         """One line: models, prompts, and whether it is finished."""
         done, cells = sum(self.status.done.values()), sum(self.status.cells.values())
-        told = f"{', '.join(map(sent, self.grid.models))} · {self.n_units()} {self.unit}s"
+        told = f"{', '.join(map(sent, self.grid.models))} · {counted(self.n_units(), self.unit)}"
         if self.status.finished:
             return told
         return f"{told} · not finished: {done} of {cells} cells are done"

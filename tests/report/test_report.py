@@ -24,8 +24,8 @@ from retrieval_lens.experiments import (
     load_step_effects,
 )
 from retrieval_lens.experiments.questions import _read
-from retrieval_lens.report import report
-from retrieval_lens.report.comparisons import contrasts, draws_table, runs_of, sentence
+from retrieval_lens.report import ablations, report
+from retrieval_lens.report.comparisons import contrasts, draws_table, runs_of, sentence, verdict
 from retrieval_lens.report.grid_folder import open_grid
 from retrieval_lens.report.grid_record import _digests
 from retrieval_lens.report.grid_record import questions as questions_section
@@ -419,9 +419,20 @@ def test_a_difference_below_zero_turns_its_interval_round():
     row |= {"baseline": "dynamic_k k=0", "low": math.nan, "high": math.nan}
     assert sentence(row, "prompt", "") == (
         "Masking static costs 0.500 nats more than masking nothing (1 prompt, too few for an "
-        "interval): no difference shown."
+        "interval): not tested."
     )
+    assert verdict(row) == "not tested" and verdict(row | {"low": -1.0}) == "no difference shown"
 
 
 def test_what_is_to_be_copied_is_escaped():
     assert Code.of("a\n<b>").to_html(border=0) == "<pre><code>a\n&lt;b&gt;</code></pre>"
+
+
+@pytest.mark.parametrize(
+    ("truncated", "exact", "wanted"),
+    [([1, 1], [0, 0], True), ([1, 1], [0, 1], False), ([1, 0], [0, 0], False), ([], [], False)],
+)
+def test_responses_that_were_all_cut_short(truncated, exact, wanted):
+    clean = pd.DataFrame({"series": "none", "truncated": truncated, "exact": exact})
+    masked = pd.DataFrame({"series": ["dynamic"], "truncated": [0], "exact": [1]})
+    assert ablations._cut_short(pd.concat([clean, masked])) == wanted
