@@ -48,6 +48,11 @@ def progress_bar(description: str, total: int, enabled: bool = True) -> Iterator
         bar.stop()
 
 
+def is_watched(console: Any) -> bool:
+    """Whether what moves is seen; with FORCE_COLOR rich takes a file for a terminal."""
+    return console.is_interactive and console.file.isatty()
+
+
 class _LateBar:
     """Counts from the start, shows itself when told to, never after it was stopped."""
 
@@ -88,7 +93,7 @@ def _open_bar() -> Any:
     )
 
     console = Console(stderr=True)
-    if not (console.is_jupyter or (console.is_interactive and console.file.isatty())):
+    if not (console.is_jupyter or is_watched(console)):
         return _Lines(console)
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn())
     times = (TimeElapsedColumn(), TimeRemainingColumn())

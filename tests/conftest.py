@@ -1,25 +1,15 @@
-"""Shared fixtures.
-
-The heavy packages come first: what is first imported inside the package goes through jaxtyping's
-import hook, and takes a minute where it takes a second.
-"""
+"""Shared fixtures. The heavy packages come first: jaxtyping's import hook would recompile them."""
 
 import os
 
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 
-import anywidget  # noqa: F401
-import bm25s  # noqa: F401
 import circuitsvis  # noqa: F401
-import datasets  # noqa: F401
 import pandas  # noqa: F401
-import plotly.graph_objects
-import plotly.offline  # noqa: F401
+import plotly.graph_objects  # noqa: F401
 import pytest
-import rouge_score.rouge_scorer  # noqa: F401
 import sklearn  # noqa: F401
-import statsmodels.stats.multitest  # noqa: F401
 import torch
 import transformer_lens.model_bridge.sources  # noqa: F401
 import transformers  # noqa: F401

@@ -1,21 +1,17 @@
 """The documentation knows every kind of error, and every message."""
 
-import importlib.util
 import re
 from pathlib import Path
 from typing import Any
 
 from retrieval_lens import errors
+from tests import by_path
 
 DOCS = Path(__file__).parents[1] / "docs"
 
 
 def module(name: str = "messages") -> Any:
-    spec = importlib.util.spec_from_file_location(name, DOCS / "hooks" / f"{name}.py")
-    assert spec is not None and spec.loader is not None
-    made = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(made)
-    return made
+    return by_path.load(f"docs/hooks/{name}.py")
 
 
 def listed() -> list[tuple[str, str, str]]:

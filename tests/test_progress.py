@@ -5,6 +5,7 @@ import pytest
 from rich.console import Console
 
 from retrieval_lens import progress
+from retrieval_lens.models.stages import stage
 
 
 class Bar:
@@ -94,3 +95,12 @@ def test_a_file_is_a_log_whatever_the_environment_says(tmp_path, monkeypatch, fo
     with (tmp_path / "log").open("w") as log:
         monkeypatch.setattr(sys, "stderr", log)
         assert isinstance(progress._open_bar(), progress._Lines)
+
+
+def test_a_spinner_is_a_line_in_a_log(tmp_path, monkeypatch):
+    monkeypatch.setenv("FORCE_COLOR", "1")
+    with (tmp_path / "log").open("w") as log:
+        monkeypatch.setattr(sys, "stderr", log)
+        with stage("converting"):
+            pass
+    assert (tmp_path / "log").read_text() == "converting\n"

@@ -1,22 +1,15 @@
 """The build of the documentation stops at a link that leads nowhere."""
 
-import importlib.util
-from pathlib import Path
-from typing import Any
-
 import pytest
 
+from tests import by_path
+
 PluginError = pytest.importorskip("mkdocs.exceptions", reason="mkdocs is not here").PluginError
-HOOK = Path(__file__).parents[1] / "docs" / "hooks" / "links.py"
 
 
 @pytest.fixture(scope="module")
-def hook() -> Any:
-    spec = importlib.util.spec_from_file_location("links", HOOK)
-    assert spec is not None and spec.loader is not None
-    made = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(made)
-    return made
+def hook():
+    return by_path.load("docs/hooks/links.py")
 
 
 @pytest.fixture
@@ -56,6 +49,11 @@ def test_links_that_lead_nowhere(hook, site, link):
     ]
     with pytest.raises(PluginError, match="index.html"):
         hook.on_post_build({"site_dir": str(site)})
+
+
+def test_a_file_of_this_machine_is_no_page_of_the_site(hook, site):
+    link = (site / "picture.png").as_posix()
+    assert found(hook, site, f'<img src="{link}">') == [f"index.html: {link} leads nowhere"]
 
 
 def test_a_page_in_a_folder(hook, site):

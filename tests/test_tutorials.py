@@ -1,26 +1,19 @@
 """The runner of the tutorials, and what every tutorial has."""
 
-import importlib.util
-from pathlib import Path
-from typing import Any
-
 import nbformat
 import pytest
 from nbclient.exceptions import CellExecutionError
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
 
-FOLDER = Path(__file__).parents[1] / "tutorials"
-TUTORIALS = sorted(FOLDER.glob("*.ipynb"))
+from tests import by_path
+
+TUTORIALS = sorted((by_path.ROOT / "tutorials").glob("*.ipynb"))
 FOLD = "<details><summary>Solution</summary>\n\n```py\n{}\n```\n\nSo it is.\n\n</details>"
 
 
 @pytest.fixture(scope="module")
-def runner() -> Any:
-    spec = importlib.util.spec_from_file_location("runner", FOLDER / "runner.py")
-    assert spec is not None and spec.loader is not None
-    made = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(made)
-    return made
+def runner():
+    return by_path.load("tutorials/runner.py")
 
 
 @pytest.fixture

@@ -6,6 +6,7 @@ from typing import Any
 from rich.markup import escape
 from rich.table import Table
 
+from retrieval_lens.heads import Head
 from retrieval_lens.tracing import Trace
 
 SHOWN = ("copy_paste", "reasoning")
@@ -25,11 +26,6 @@ def summary(trace: Trace) -> str:
     return f"{metrics}\nhead-steps (a head that is active at a step): {copying}; {reasoning}"
 
 
-def head_name(layer: int, head: int) -> str:
-    """`L18H6`."""
-    return f"L{layer}H{head}"
-
-
 def active_heads(trace: Trace, score: str) -> list[list[str]]:
     """Names of the active heads of each step, highest score first."""
     return [[name for name, _ in heads] for heads in _active(trace, score)]
@@ -43,7 +39,7 @@ def _active(trace: Trace, score: str) -> list[list[tuple[str, float]]]:
             (head, float(scores[t, head[0], head[1]])) for head in active[t].nonzero().tolist()
         ]
         found.sort(key=lambda one: (-one[1], one[0]))
-        steps.append([(head_name(*head), value) for head, value in found])
+        steps.append([(str(Head(*head)), value) for head, value in found])
     return steps
 
 
@@ -54,10 +50,7 @@ def strongest_heads(traces: Sequence[Any], score: str, n: int) -> list[tuple[str
     mean = torch.cat([trace.scores[score] for trace in traces]).mean(0)
     order = mean.flatten().sort(descending=True, stable=True).indices[:n].tolist()
     n_heads = mean.shape[1]
-    return [
-        (head_name(i // n_heads, i % n_heads), float(mean[i // n_heads, i % n_heads]))
-        for i in order
-    ]
+    return [(str(Head(*divmod(i, n_heads))), float(mean[divmod(i, n_heads)])) for i in order]
 
 
 def step_table(trace: Trace, most: int = 3) -> Table:

@@ -145,8 +145,7 @@ def trace(
             raise InputError(
                 "--prompt needs --evidence: a word or sentence of it that heads may fetch"
             )
-        _read(prompt)  # refused before a model is loaded
-        load = partial(_own_text, **text.values, chat=chat)
+        load = partial(_own_text, _read(prompt), **text.values, chat=chat)
     else:
         tasks.refuse("--task needle", asked)
         load = partial(needle_example, **in_haystack.values, **drawn.values, chat=chat)
@@ -183,11 +182,10 @@ def _question(
 
 
 def _own_text(
-    tokenizer: Any, prompt: Path, evidence: list[str], answer: str, chat: bool | None
+    text: str, tokenizer: Any, prompt: Path, evidence: list[str], answer: str, chat: bool | None
 ) -> "RetrievalExample":
     from retrieval_lens.tasks import RetrievalExample
 
-    text = _read(prompt)
     if chat is None:
         chat = bool(getattr(tokenizer, "chat_template", None))
     return RetrievalExample.from_text(

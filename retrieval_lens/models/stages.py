@@ -3,6 +3,8 @@
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+from retrieval_lens.progress import is_watched
+
 
 def note(text: str, progress: bool = True) -> None:
     """One line on standard error, unless `progress` is off."""
@@ -24,7 +26,7 @@ def stage(text: str, progress: bool = True) -> Iterator[None]:
 
     # Bound to this very stream: a spinner must not vanish when the block redirects sys.stderr.
     console = Console(file=sys.stderr)
-    if not (console.is_interactive and console.file.isatty()):
+    if not is_watched(console):
         note(text)
         yield
         return

@@ -63,15 +63,14 @@ def verdicts(opened: GridFolder) -> list[Part]:
     for model in opened.models:
         runs = comparisons.runs_of(opened.frame, model)
         baseline = _baseline(list(dict.fromkeys(runs["series"])))
+        cut = CUT_SHORT if _cut_short(runs) else ""
         for measure, heading in WHAT.items():
             found = contrasts(runs, measure, baseline)
             if found is None:
                 continue
             primary = PRIMARY if measure == EFFECT and baseline == "dynamic" else None
             said = told(found, opened.unit, TITLES[measure], primary=primary)
-            if measure != EFFECT and _cut_short(runs):
-                said.insert(0, CUT_SHORT)
-            text = paragraphs(WHAT_IT_IS.get(measure, ""), *said, "" if parts else RULE)
+            text = paragraphs(WHAT_IT_IS.get(measure, cut), *said, "" if parts else RULE)
             parts.append((opened.of(heading, model), text, contrasts_table(found)))
     return parts
 

@@ -22,6 +22,10 @@ EFFECTS = ("effect_retrieval", "effect_other")
 MOST_SENTENCES = 8
 NOTHING = "nothing"
 SHOWN, NOT_SHOWN, NOT_TESTED = "a difference", "no difference shown", "not tested"
+UNCLAIMED = {
+    NOT_SHOWN: "No difference shown",
+    NOT_TESTED: "Too few to be tested, differences of the means",
+}
 RULE = (
     "Every difference is the row's mean minus the baseline's. One is claimed where the 95 % "
     "interval leaves out 0 and the p value, corrected by Holm over the rows, is below 0.05. "
@@ -98,16 +102,12 @@ def contrasts(runs: Any, measure: str, baseline: str) -> Any:
     return compare_conditions(means, measure, baseline=baseline, condition=SERIES, unit=UNIT)
 
 
-def is_shown(row: Mapping[str, Any]) -> bool:
-    """Whether a difference is claimed."""
-    return bool((row["low"] > 0 or row["high"] < 0) and row["p_holm"] < 0.05)
-
-
 def verdict(row: Mapping[str, Any]) -> str:
     """What is claimed of a contrast; one without an interval is of too few pairs to be tested."""
     if row["low"] != row["low"]:
         return NOT_TESTED
-    return SHOWN if is_shown(row) else NOT_SHOWN
+    is_shown = (row["low"] > 0 or row["high"] < 0) and row["p_holm"] < 0.05
+    return SHOWN if is_shown else NOT_SHOWN
 
 
 def contrasts_table(found: Any) -> Any:
@@ -144,7 +144,7 @@ def told(
     rows = found.to_dict("records")
     first = [row for row in rows if row["condition"] == primary]
     others = [row for row in rows if row["condition"] != primary]
-    apart = [row for row in others if is_shown(row)]
+    apart = [row for row in others if verdict(row) == SHOWN]
     said = [
         f"Primary contrast, fixed before looking. {sentence(row, unit, label, masked)}"
         for row in first
@@ -152,17 +152,14 @@ def told(
     said += [sentence(row, unit, label, masked) for row in apart[:MOST_SENTENCES]]
     if len(apart) > MOST_SENTENCES:
         said.append(f"{len(apart) - MOST_SENTENCES} more differences are in the table.")
-    rest = [row for row in others if not is_shown(row)]
-    if rest:
-        tested = any(verdict(row) != NOT_TESTED for row in rest)
-        claim = NOT_SHOWN if tested else "too few to be tested, differences of the means"
-        start = f"{claim.capitalize()} beside {rows[0]['baseline']}"
+    for claim, start in UNCLAIMED.items():
+        rest = [row for row in others if verdict(row) == claim]
         texts = "; ".join(
             f"{row['condition']} {with_interval(row['difference'], row['low'], row['high'])}"
             for row in rest
         )
-        few = len(rest) <= MOST_SENTENCES
-        said.append(f"{start}: {texts}." if few else f"{start} for {len(rest)} conditions.")
+        which = f": {texts}" if len(rest) <= MOST_SENTENCES else f" for {len(rest)} conditions"
+        said += [f"{start} beside {rows[0]['baseline']}{which}."] if rest else []
     return said
 
 
@@ -193,9 +190,9 @@ def sentence(row: Mapping[str, Any], unit: str, label: str, masked: bool = True)
         than = f"{with_.format(second)} than {with_.format(first)}"
         said = f"{label} is {amount} {'higher' if more else 'lower'} {than}"
     pairs = counted(int(row["n_pairs"]), unit)
-    if low != low:
-        return f"{said} ({pairs}, too few for an interval): {NOT_TESTED}."
-    return f"{said} (95 % interval {number(low)} to {number(high)}, {pairs}): {verdict(row)}."
+    interval = f"95 % interval {number(low)} to {number(high)}, {pairs}"
+    basis = interval if low == low else f"{pairs}, too few for an interval"
+    return f"{said} ({basis}): {verdict(row)}."
 
 
 def _named(series: str, masked: bool) -> str:

@@ -7,15 +7,21 @@ from retrieval_lens.models import context_length
 from retrieval_lens.tasks import RetrievalExample
 
 
-def check_context(bridge: Any, example: RetrievalExample, max_new_tokens: int) -> None:
+def check_context(bridge: Any, example: Any, max_new_tokens: int) -> None:
     """Refuse an example that does not fit.
 
     Raises:
         ContextLengthError: Prompt and response are longer than the context, or the response would
             cross the length at which Longrope changes its frequencies (cached keys would then
             belong to other frequencies than new ones).
-        InputError: `max_new_tokens` below 1, or a token id outside the model's vocabulary.
+        InputError: No example, `max_new_tokens` below 1, or a token id outside the model's
+            vocabulary.
     """
+    if not isinstance(example, RetrievalExample):
+        raise InputError(
+            f"wanted a RetrievalExample, got {type(example).__name__}; RetrievalExample.from_text "
+            "makes one of a prompt and its evidence"
+        )
     if max_new_tokens < 1:
         raise InputError(f"max_new_tokens must be at least 1; got {max_new_tokens}")
     n_prompt, limit = len(example.token_ids), context_length(bridge)

@@ -101,7 +101,7 @@ class RetrievalTracer:
             InputError: `engine="fast"` where it cannot be used, with the reason.
         """
         names = self.hidden_at if hidden_at is None else tuple(hidden_at)
-        _require([example])
+        check_context(self.model, example, max_new_tokens)
         what = f"tracing {len(example.token_ids)} prompt tokens"
         with progress_bar(what, max_new_tokens, progress) as advance:
             return self._trace([example], max_new_tokens, engine, names, prefix, advance)[0]
@@ -129,7 +129,6 @@ class RetrievalTracer:
         """
         if batch_size < 1:
             raise InputError(f"batch_size must be at least 1; got {batch_size}")
-        _require(examples)
         for example in examples:
             check_context(self.model, example, max_new_tokens)
         order = sorted(range(len(examples)), key=lambda i: len(examples[i].token_ids))
@@ -160,8 +159,6 @@ class RetrievalTracer:
         prefix: Any,
         advance: Advance | None = None,
     ) -> list[Trace]:
-        for example in examples:
-            check_context(self.model, example, max_new_tokens)
         chosen, why = choose_engine(self.model, engine, hidden_at)
         layers, stop_ids = attention_layers(self.model), eos_token_ids(self.model)
         recorder = RowRecorder(self.scores, layers, [e.evidence for e in examples], self.n_top)
@@ -249,13 +246,3 @@ class RetrievalTracer:
         recorder = PassRecorder(self.scores, layers, evidence, prompt_length, sliding)
         with self.model.hooks(fwd_hooks=recorder.hooks()):
             yield recorder
-
-
-def _require(examples: Sequence[Any]) -> None:
-    """Refuse a text, or anything else that is no example."""
-    for one in examples:
-        if not hasattr(one, "token_ids"):
-            raise InputError(
-                f"wanted a RetrievalExample, got {type(one).__name__}; RetrievalExample.from_text "
-                "makes one of a prompt and its evidence"
-            )

@@ -10,9 +10,8 @@ import numpy as np
 import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
-from retrieval_lens.errors import InputError
 from retrieval_lens.viz.labels import escape
-from retrieval_lens.viz.style import DARK, FRAMED, NO_VALUE, arrange, colour_bar, colours
+from retrieval_lens.viz.style import FRAMED, NO_VALUE, arrange, colour_bar, colours
 from retrieval_lens.viz.summary import (
     LEVELS,
     levels,
@@ -20,12 +19,11 @@ from retrieval_lens.viz.summary import (
     series_names,
     summarise,
 )
+from retrieval_lens.viz.veil import veiled
 
 SHARES = ("exact", "answer_chars", "rouge_l", "em", "f1", "truncated")  # drawn on a scale up to 1
 MOST_COLUMNS, MOST_LABELLED = 4, 60
 EXAMPLES = "examples"
-MOST_VEIL = 0.85  # so that the number in a cell without valid examples can still be read
-_VEIL = [[0.0, "rgba(255, 255, 255, 0)"], [1.0, "rgba(255, 255, 255, 1)"]]
 
 
 def grid(
@@ -90,25 +88,15 @@ def grid(
     panels, most = list(dict.fromkeys(frame[panel])), cells["n"].max()
     n_columns = min(MOST_COLUMNS, len(panels))
     n_rows = -(-len(panels) // n_columns)
-    figure = make_subplots(
-        n_rows,
-        n_columns,
-        subplot_titles=[escape(name) for name in panels],
-        shared_xaxes=True,
-        shared_yaxes=True,
-        horizontal_spacing=0.14 / (n_columns + 2),
-        vertical_spacing=0.3 / (n_rows + 1),
-    )
+    figure = _subplots(panels, n_rows, n_columns)
     for number, name in enumerate(panels):
         row, column = number // n_columns + 1, number % n_columns + 1
         part = cells[cells[panel] == name]
-        heat = _heat_map(part, measure, names, ticks)
-        layers = [heat]
+        layers = [_heat_map(part, measure, names, ticks)]
         if opacity:
             rows = frame[frame[panel] == name] if shares else part.assign(examples=part["n"] / most)
-            layers.append(_veil(rows, opacity, names, ticks, np.asarray(heat.z, float)))
-            if heat.texttemplate:
-                _write_on_pale(*layers)
+            there = rows.groupby([x, y], as_index=False)[opacity].mean()
+            layers = veiled(layers[0], _matrix(there, opacity, names, ticks), opacity)
         for layer in layers:
             figure.add_trace(layer, row=row, col=column)
     _axes(figure, names, ticks, (len(panels), n_columns))
@@ -120,6 +108,18 @@ def grid(
         template,
         width or min(1200, 190 + n_columns * max(170, 52 * len(ticks[0]) + 30)),
         height or 130 + n_rows * max(150, 30 * len(ticks[1]) + 60),
+    )
+
+
+def _subplots(panels: list[str], n_rows: int, n_columns: int) -> go.Figure:
+    return make_subplots(
+        n_rows,
+        n_columns,
+        subplot_titles=[escape(name) for name in panels],
+        shared_xaxes=True,
+        shared_yaxes=True,
+        horizontal_spacing=0.14 / (n_columns + 2),
+        vertical_spacing=0.3 / (n_rows + 1),
     )
 
 
@@ -194,29 +194,6 @@ def _heat_map(
         coloraxis="coloraxis",
         **(written if mean.size <= MOST_LABELLED else {}),
     )
-
-
-def _veil(
-    rows: Any, opacity: str, names: tuple[str, str], ticks: tuple[list, list], values: np.ndarray
-) -> go.Heatmap:
-    """White over each cell that has a value, as opaque as shares are missing."""
-    shares = rows.groupby(list(names), as_index=False)[opacity].mean()
-    matrix = _matrix(shares, opacity, names, ticks)
-    if (matrix < 0).any() or (matrix > 1).any():
-        raise InputError(f"column {opacity!r} holds shares from 0 to 1")
-    place = {"x": list(range(matrix.shape[1])), "y": list(range(matrix.shape[0]))}
-    veil = {"colorscale": _VEIL, "zmin": 0, "zmax": 1, "showscale": False, "hoverinfo": "skip"}
-    return go.Heatmap(z=np.where(np.isnan(values), 0, MOST_VEIL * (1 - matrix)), **place, **veil)
-
-
-def _write_on_pale(heat: go.Heatmap, veil: go.Heatmap) -> None:
-    """Numbers of pale cells stand on the veil, in dark: those below would be white on white."""
-    values, veiled = np.asarray(heat.z, float), np.asarray(veil.z, float)
-    numbers = np.array([["" if x != x else f"{x:.2f}" for x in row] for row in values])
-    pale = veiled > 0.3
-    heat.update(text=np.where(pale, "", numbers), texttemplate="%{text}")
-    dark = {"size": 11, "color": DARK}
-    veil.update(text=np.where(pale, numbers, ""), texttemplate="%{text}", textfont=dark)
 
 
 def _text(value: Any) -> str:

@@ -70,9 +70,11 @@ def overlap(
         points = [(k, found.get((statistic, k, reading, None))) for k in ks]
         kept = [(k, row) for k, row in points if row is not None]
         lows += [row["value"] for _, row in kept]
-        line = {"color": colour, "dash": dash, "width": 2}
-        marker = {"size": 11, "symbol": mark, "line": {"width": 2}}
-        _points(figure, [k for k, _ in kept], [row for _, row in kept], name, line, marker)
+        look = {
+            "line": {"color": colour, "dash": dash, "width": 2},
+            "marker": {"size": 11, "symbol": mark, "line": {"width": 2}},
+        }
+        _points(figure, [k for k, _ in kept], [row for _, row in kept], name, look)
     below = {"title": {"text": "k, heads in the static set S"}, "tickvals": ks}
     left = {"title": {"text": "overlap"}, "range": [min(lows) - 0.03, 1.03]}
     grid = FRAMED | {"showgrid": True}
@@ -89,12 +91,7 @@ def overlap(
 
 
 def _points(
-    figure: go.Figure,
-    x: list[int],
-    rows: list[dict[str, Any]],
-    name: str,
-    line: dict[str, Any],
-    marker: dict[str, Any],
+    figure: go.Figure, x: list[int], rows: list[dict[str, Any]], name: str, look: dict[str, Any]
 ) -> None:
     if rows:
         figure.add_scatter(
@@ -102,7 +99,6 @@ def _points(
             y=[row["value"] for row in rows],
             error_y=error_bars(rows),
             mode="lines+markers",
-            line=line,
-            marker=marker,
+            **look,
             name=name,
         )

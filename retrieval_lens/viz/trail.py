@@ -17,10 +17,11 @@ import plotly.graph_objects as go
 
 from retrieval_lens.errors import InputError
 from retrieval_lens.viz.labels import clip, escape, lines, visible
-from retrieval_lens.viz.style import FRAMED, arrange, label
+from retrieval_lens.viz.style import FRAMED, PALETTE, arrange, label
 from retrieval_lens.viz.windows import runs
 
-BLUE, PALE, ORANGE, GREY, DOT = "#1f6bb0", "#b5d3ec", "#d9822b", "#e6eaef", "#08294d"
+BLUE, ORANGE = PALETTE[:2]
+PALE, GREY, DOT = "#b5d3ec", "#e6eaef", "#08294d"
 FACTS = "facts"
 
 

@@ -1,6 +1,8 @@
 """`retrieval-lens ablate`."""
 
 import json
+import re
+from statistics import fmean
 
 import pytest
 
@@ -31,6 +33,15 @@ def test_conditions_of_one_needle(tmp_path, capsys):
     effects = content["step_effects"]
     assert {row["condition"] for row in effects} == set(names)
     assert all(row["kl"] == 0 for row in effects if row["condition"] == "none")
+    cells = [re.split(r"\s*[│┃]\s*", line)[1:-1] for line in printed.splitlines()]
+    rows = {row[0]: row[1:] for row in cells if row and row[0] in names}
+    assert list(rows) == names
+    for name, (masked, *_, there, change) in rows.items():
+        assert masked == f"{fmean(runs[name].n_masked.tolist()):.1f}"
+        single = [row for row in effects if row["condition"] == name and row["is_retrieval"]]
+        assert len(single) > 1
+        assert there == f"{fmean(row['n_heads'] for row in single):.1f}"
+        assert change == f"{fmean(row['delta_log_prob'] for row in single):.2f}"
 
 
 def test_an_unknown_condition_is_one_line(capsys):

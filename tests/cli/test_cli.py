@@ -60,8 +60,17 @@ def test_trace_of_a_file(capsys, same_model, tmp_path):
     code, stdout, _ = run(capsys, "trace", *arguments)
     assert code == 0
     assert json.loads(stdout)["provenance"]["example"]["id"] == "p.txt"
-    prompt.write_text(prompt.read_text() + "\n")  # as an editor leaves it
-    assert json.loads(run(capsys, "trace", *arguments)[1])["text"] == json.loads(stdout)["text"]
+
+
+def test_the_last_line_end_of_a_file_is_no_part_of_the_prompt(capsys, same_model, tmp_path):
+    ids = []
+    for name, end in (("bare.txt", ""), ("edited.txt", "\n"), ("spaced.txt", "\n\n")):
+        (tmp_path / name).write_text(f"Ann has three cats.\nBob has{end}")
+        out = ("--out", str(tmp_path / f"{name}.safetensors"))
+        given = ("--prompt", str(tmp_path / name), "--evidence", "three cats", "--no-chat")
+        assert run(capsys, "trace", *given, *out, "--max-new-tokens", "1")[0] == 0
+        ids.append(rl.Trace.load(out[1]).token_ids.tolist())
+    assert ids[0] == ids[1] != ids[2]
 
 
 def test_demo_writes_a_page_that_reads_offline(capsys, same_model, tmp_path):

@@ -25,7 +25,14 @@ from retrieval_lens.experiments import (
 )
 from retrieval_lens.experiments.questions import _read
 from retrieval_lens.report import ablations, report
-from retrieval_lens.report.comparisons import contrasts, draws_table, runs_of, sentence, verdict
+from retrieval_lens.report.comparisons import (
+    contrasts,
+    draws_table,
+    runs_of,
+    sentence,
+    told,
+    verdict,
+)
 from retrieval_lens.report.grid_folder import open_grid
 from retrieval_lens.report.grid_record import _digests
 from retrieval_lens.report.grid_record import questions as questions_section
@@ -436,3 +443,22 @@ def test_responses_that_were_all_cut_short(truncated, exact, wanted):
     clean = pd.DataFrame({"series": "none", "truncated": truncated, "exact": exact})
     masked = pd.DataFrame({"series": ["dynamic"], "truncated": [0], "exact": [1]})
     assert ablations._cut_short(pd.concat([clean, masked])) == wanted
+
+
+def test_where_all_were_cut_short_answers_get_a_warning(needles, monkeypatch):
+    warning = "Without a mask no response holds the answer, and all were cut"
+    for cut in (True, False):
+        monkeypatch.setattr(ablations, "_cut_short", lambda runs, cut=cut: cut)
+        parts = {heading: text for heading, text, _ in ablations.verdicts(open_grid(needles))}
+        assert warning not in parts["Verdict: single-step effect"]
+        assert (warning in parts["Verdict: exact answers"]) == cut
+
+
+def test_contrasts_that_were_tested_and_those_that_were_not():
+    row = {"baseline": "dynamic", "measure": "exact", "p_holm": 1.0, "n_pairs": 4}
+    tested = row | {"condition": "a", "difference": 0.25, "low": -0.5, "high": 0.5}
+    single = row | {"condition": "b", "difference": 0.5, "low": math.nan, "high": math.nan}
+    assert told(pd.DataFrame([tested, single]), "prompt", "exact") == [
+        "No difference shown beside dynamic: a 0.250 (-0.500 to 0.500).",
+        "Too few to be tested, differences of the means beside dynamic: b 0.500.",
+    ]

@@ -12,7 +12,7 @@ from retrieval_lens.errors import (
     UnknownNameError,
 )
 from retrieval_lens.tracing import engine as engines
-from retrieval_lens.tracing import tracer as tracer_module
+from retrieval_lens.tracing.limits import check_context
 from tests.tiny_models import N_CTX, longrope_config, tiny_bridge, tiny_hf
 from tests.tracing.test_families import example
 
@@ -424,7 +424,7 @@ def test_a_prompt_of_one_token(bridge):
     assert fast.top_positions[0, 0, 0].tolist() == [0] + [-1] * 7
 
 
-def test_what_is_no_example_is_refused():
-    tracer_module._require([example()])
+def test_what_is_no_example_is_refused(bridge):
+    check_context(bridge, example(), 6)
     with pytest.raises(InputError, match="wanted a RetrievalExample, got str; .*from_text"):
-        tracer_module._require([example(), "a prompt"])
+        check_context(bridge, "a prompt", 6)

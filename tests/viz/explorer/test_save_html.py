@@ -1,9 +1,7 @@
-import importlib.util
 import json
 import os
 import re
 from base64 import b64decode
-from pathlib import Path
 
 import pandas as pd
 import plotly.graph_objects as go
@@ -13,9 +11,10 @@ from retrieval_lens import HeadSet, Trace
 from retrieval_lens.errors import InputError
 from retrieval_lens.viz.explorer import assets, explore
 from retrieval_lens.viz.save_html import POLICY, save_html
+from tests import by_path
 from tests.viz.explorer.pages import walk
 
-HOOK = Path(__file__).parents[3] / "docs" / "hooks" / "landing.py"
+HOOK = by_path.ROOT / "docs" / "hooks" / "landing.py"
 
 
 def parts(document: str) -> tuple[dict, bytes]:
@@ -79,9 +78,7 @@ def test_a_file_that_cannot_be_written_leaves_the_old_one(tmp_path, monkeypatch)
 @pytest.mark.skipif(not HOOK.is_file(), reason="the documentation is not here")
 def test_the_landing_page_is_made_of_its_trace_with_the_scripts_of_today():
     pytest.importorskip("mkdocs", reason="the documentation's packages are not here")
-    spec = importlib.util.spec_from_file_location("landing", HOOK)
-    landing = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(landing)
+    landing = by_path.load("docs/hooks/landing.py")
     document = landing.document()
     for name in ("script", "style", "host"):
         assert getattr(assets, name)() in document
